@@ -1,0 +1,40 @@
+# One command for each thing, the same here and in CI. Every target sets up what it needs.
+SEEDS ?= 100
+SEED ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup fmt check test coverage sim bench demo lock
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv with the locked dependencies (with uv if installed, else with pip)
+	@scripts/setup
+
+fmt: setup ## format the code and fix what can be fixed by itself
+	.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+check: setup ## formatting, lint, types, and the rules of the house
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest -q tests/test_tidy.py
+
+test: setup ## all tests (what needs Java, Maven or Go is skipped where they are missing)
+	.venv/bin/python -m pytest -q
+
+coverage: setup ## the core's tests alone, which must reach every branch of the core
+	.venv/bin/python -m pytest -q tests/core --cov=processor.core --cov-branch --cov-fail-under=100
+
+sim: setup ## the simulation: SEEDS=n for that many seeds, SEED=n for that one
+	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) .venv/bin/python -m pytest -q tests/simulation
+
+bench: setup ## the throughput benchmark, on a real Apache Kafka (needs Java and Maven)
+	.venv/bin/python -m benchmarks.throughput
+
+demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install
+	.venv/bin/processor demo
+
+lock: ## renew uv.lock and requirements/*.txt (needs uv)
+	scripts/lock
