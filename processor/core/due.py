@@ -1,0 +1,70 @@
+"""When an owed row is due at Salesforce, and what is done with it then."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from processor.core.codes import CODES, Category, Code
+from processor.core.events import IN_HAND, MessageState
+
+MAY_BE_REOPENED: Final = frozenset({330, 332})
+"""Discarded by the gateway for want of a route: like a failure, a reroute may reopen these."""
+
+
+class Rules(NamedTuple):
+    """The settings the core needs. All times in milliseconds."""
+
+    failure_hold_ms: int = 15_000
+    intermediate_hold_ms: int = 10_000
+    unknown_after_ms: int = 660_000
+    give_up_after_ms: int = 86_400_000
+    retention_ms: int = 604_800_000
+    require_task: bool = True
+
+    def hold_ms(self, code: int) -> int:
+        """How long a new status waits before it is written.
+
+        A delivery, and a discard that nothing reopens: not at all. A failure: long enough for a
+        reroute to reopen it, so that no automation in the org fires for nothing. An intermediate
+        status: in the hope that a final one supersedes it.
+        """
+        what = CODES[code]
+        if not what.final:
+            return self.intermediate_hold_ms
+        if _may_be_reopened(what):
+            return self.failure_hold_ms
+        return 0
+
+    def due_at(self, code: int, now: int, old: MessageState | None) -> int:
+        """When a version made now is due, given the state that it replaces.
+
+        A row in hand stays there until its result comes. An intermediate status never postpones
+        a row that was owed already: a message that keeps moving would never be written.
+        """
+        due = now + self.hold_ms(code)
+        if old is None or not old.owed:
+            return due
+        if old.due_at == IN_HAND:
+            return IN_HAND
+        return due if CODES[code].final else min(due, old.due_at)
+
+
+def _may_be_reopened(code: Code) -> bool:
+    return code.category is Category.FAILED or code.number in MAY_BE_REOPENED
+
+
+def must_verify(state: MessageState, now: int, rules: Rules) -> bool:
+    """Whether the row's doubt is old enough to be ended by reading the Task back.
+
+    Until then it is written like any other row, and waits.
+    """
+    return state.doubt_at > 0 and now >= state.doubt_at + rules.unknown_after_ms
+
+
+def reclaim(state: MessageState, now: int, rules: Rules) -> MessageState:
+    """An owed row that was in another owner's hands, or in this one's before a restart.
+
+    That owner may have sent it, and its request may land yet: the row is written again when
+    due, and settled only after it was read back.
+    """
+    return state._replace(due_at=now + rules.hold_ms(state.code), doubt_at=now)

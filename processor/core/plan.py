@@ -1,0 +1,252 @@
+"""What one batch of one partition comes to: what to publish, what is owed, what is rejected.
+
+`plan` is a function of its arguments. It is run again on the same records when a transaction
+was aborted, and it makes no difference how a stream is cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from processor.core.codes import CODES
+from processor.core.collapse import all_at_once, hides_progress, in_conflict, resolve
+from processor.core.due import Rules
+from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
+from processor.errors import Rejected
+
+
+@dataclass(slots=True)
+class Plan:
+    """`changes` maps a message id to (state before, state after), in the order of first sight."""
+
+    changes: dict[str, tuple[MessageState | None, MessageState]] = field(default_factory=dict)
+    tombstones: list[MessageState] = field(default_factory=list)
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
+    too_late: list[tuple[int, Rejected]] = field(default_factory=list)
+    refused: list[tuple[MessageState, Settlement]] = field(default_factory=list)
+    hand_over: list[MessageState] = field(default_factory=list)
+    settled: list[tuple[MessageState, Settlement]] = field(default_factory=list)
+    superseding: list[str] = field(default_factory=list)
+    stream_time: int = 0
+    counts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    conflicts: int = 0
+    hidden: int = 0
+    same_stamps: int = 0
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A message while the batch is applied to it. `merged`: codes that changed the history."""
+
+    old: MessageState | None
+    history: dict[int, int]
+    task: tuple[int, str | None]
+    account: tuple[int, str | None]
+    merged: list[int]
+
+
+def plan(
+    events: Sequence[DeliveryEvent | Rejected],
+    states: Mapping[str, MessageState],
+    settlements: Iterable[Settlement] = (),
+    *,
+    rules: Rules,
+    now: int,
+    stream_time: int = 0,
+    expired: Collection[MessageState] = (),
+    room: int = 0,
+) -> Plan:
+    """The decision for one partition.
+
+    In: the decoded records in offset order; the states of their messages and of the settlements'
+    messages; results to settle; `now` (ms); the partition's stream time so far (ms); states
+    whose retention may be over; how many rows the Salesforce writer can take at once.
+    """
+    result = Plan(stream_time=stream_time)
+    drafts: dict[str, _Draft] = {}
+    _merge_events(events, states, drafts, result, rules, now)
+    for draft_id, draft in drafts.items():
+        new = _finish(draft_id, draft, result, rules, now)
+        if new is not None:
+            result.changes[draft_id] = (draft.old, new)
+    for settlement in settlements:
+        _settle(settlement, states, result, rules)
+    _hand_over(result, now, room)
+    result.tombstones = [
+        state for state in expired if not state.owed and state.message_id not in drafts
+    ]
+    return result
+
+
+def _merge_events(
+    events: Sequence[DeliveryEvent | Rejected],
+    states: Mapping[str, MessageState],
+    drafts: dict[str, _Draft],
+    result: Plan,
+    rules: Rules,
+    now: int,
+) -> None:
+    stream_time = result.stream_time
+    require_task = rules.require_task
+    dropped: list[tuple[int, str]] = []
+    for index, event in enumerate(events):
+        if isinstance(event, Rejected):
+            result.rejected.append((index, event))
+            continue
+        message_id, code, at, record_time, task_id, account_id = event
+        if record_time > stream_time:
+            # A record stamped in the future must not expire the present.
+            stream_time = max(stream_time, min(record_time, now))
+        if task_id is None and require_task:
+            dropped.append((code, "ignored"))
+            continue
+        draft = drafts.get(message_id)
+        if draft is None:
+            old = states.get(message_id)
+            if old is not None:
+                draft = _Draft(
+                    old,
+                    old.history.copy(),
+                    (old.task_at, old.task_id),
+                    (old.account_at, old.account_id),
+                    [],
+                )
+            elif at < stream_time - rules.retention_ms:
+                late = Rejected("too_late", "older than the retention, and nothing is known of it")
+                result.too_late.append((index, late))
+                dropped.append((code, "too_late"))
+                continue
+            else:
+                draft = _Draft(None, {}, (at, task_id), (at, account_id), [])
+            drafts[message_id] = draft
+        history = draft.history
+        seen = history.get(code)
+        if seen is None or seen < at:
+            history[code] = at
+            draft.merged.append(code)
+        else:
+            dropped.append((code, "duplicate"))
+        if at > draft.task[0] or task_id != draft.task[1]:
+            draft.task = _later(draft.task, (at, task_id))
+        if at > draft.account[0] or account_id != draft.account[1]:
+            draft.account = _later(draft.account, (at, account_id))
+    result.stream_time = stream_time
+    result.counts.update(dropped)
+
+
+def _later(known: tuple[int, str | None], other: tuple[int, str | None]) -> tuple[int, str | None]:
+    """A last-writer register: a value once known is never blanked by an event that lacks it."""
+    if other[1] is None:
+        return known
+    if known[1] is None:
+        return other
+    return max(known, other)
+
+
+def _finish(
+    message_id: str, draft: _Draft, result: Plan, rules: Rules, now: int
+) -> MessageState | None:
+    """The new state of a message; None when the batch told nothing new."""
+    old = draft.old
+    task_at, task_id = draft.task
+    account_at, account_id = draft.account
+    if old is None:
+        code = resolve(draft.history)
+        _count(draft, code, result)
+        return MessageState(
+            message_id,
+            draft.history,
+            code,
+            task_id,
+            task_at,
+            account_id,
+            account_at,
+            version=1,
+            version_at=now,
+            due_at=now + rules.hold_ms(code),
+        )
+    registers = (old.task_at, old.task_id, old.account_at, old.account_id)
+    if not draft.merged and (*draft.task, *draft.account) == registers:
+        return None
+    code = resolve(draft.history) if draft.merged else old.code
+    _count(draft, code, result)
+    changed = code != old.code or task_id != old.task_id
+    if changed and old.due_at == IN_HAND:
+        result.superseding.append(message_id)
+    return MessageState(
+        message_id,
+        draft.history,
+        code,
+        task_id,
+        task_at,
+        account_id,
+        account_at,
+        old.version + 1 if changed else old.version,
+        now if changed else old.version_at,
+        old.settled_version,
+        old.settled_code,
+        old.settled_at,
+        old.settled_outcome,
+        rules.due_at(code, now, old) if changed else old.due_at,
+        old.doubt_at,
+    )
+
+
+def _count(draft: _Draft, code: int, result: Plan) -> None:
+    """Outcomes of the merged events; oddities are counted when a message first shows them."""
+    old, history = draft.old, draft.history
+    advanced = old is None or old.code != code
+    for merged in draft.merged:
+        if advanced and merged == code:
+            result.counts[merged, "advanced"] += 1
+            advanced = False
+        else:
+            # The current code again, only later, tells no more than a duplicate does.
+            result.counts[merged, "duplicate" if merged == code else "superseded"] += 1
+    if len(history) == 1:
+        return
+    before = old.history if old is not None else {}
+    result.conflicts += in_conflict(history) and not (before and in_conflict(before))
+    if CODES[code].final:
+        result.hidden += hides_progress(history) and not (before and hides_progress(before))
+        became_final = old is None or not CODES[old.code].final
+        result.same_stamps += became_final and all_at_once(history)
+
+
+def _settle(
+    settlement: Settlement, states: Mapping[str, MessageState], result: Plan, rules: Rules
+) -> None:
+    message_id = settlement.message_id
+    before, state = result.changes.get(message_id, (None, None))
+    if state is None:
+        before = state = states.get(message_id)
+    if state is None or settlement.version <= state.settled_version:
+        return
+    current = settlement.version == state.version  # else superseded: the newer version is owed
+    new = state._replace(
+        settled_version=settlement.version,
+        settled_code=settlement.code,
+        settled_at=settlement.at,
+        settled_outcome=settlement.outcome,
+        due_at=0 if current else state.version_at + rules.hold_ms(state.code),
+        doubt_at=0 if current else state.doubt_at,
+    )
+    result.changes[message_id] = (before, new)
+    if settlement.outcome is Outcome.REJECTED:
+        result.refused.append((new, settlement))
+    result.settled.append((new, settlement))
+
+
+def _hand_over(result: Plan, now: int, room: int) -> None:
+    """Rows that are due at once go straight to the writer, as far as it has room."""
+    if room <= 0:
+        return
+    for message_id, (old, new) in result.changes.items():
+        if new.owed and new.due_at <= now:
+            handed = new._replace(due_at=IN_HAND)
+            result.changes[message_id] = (old, handed)
+            result.hand_over.append(handed)
+            if len(result.hand_over) == room:
+                return
