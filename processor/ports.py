@@ -1,0 +1,387 @@
+"""What the worker needs from the outside, and nothing more. Every edge implements one of these.
+
+Fakes of the simulation implement the same protocols and pass the same contract tests.
+Partitions are the numbers of the events topic's partitions, which the status topic mirrors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from processor.core.events import DeliveryEvent, MessageState
+from processor.errors import Rejected
+
+
+class Clock(Protocol):
+    """Time as an argument."""
+
+    def now_ms(self) -> int:
+        """Wall clock, milliseconds since 1970 UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back and also pass while the machine or process is stopped."""
+
+
+class RawRecord(Protocol):
+    """A record as it lies in Kafka. `confluent_kafka.Message` is one."""
+
+    def topic(self) -> str | None: ...
+    def partition(self) -> int | None: ...
+    def offset(self) -> int | None: ...
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def headers(self) -> list[tuple[str, bytes | None]] | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Decoder(Protocol):
+    """Raw bytes -> events."""
+
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+        """One item per record, in order. Raises Unavailable when the registry does not answer."""
+
+
+# -- Kafka: the input ------------------------------------------------------------------------
+
+
+class Position(NamedTuple):
+    """How far a partition has been read: the next offset, and the stream time there (ms)."""
+
+    offset: int
+    stream_time: int
+
+
+class RebalanceListener(Protocol):
+    """Called from inside `Source.poll`, on the polling thread. None of these may block long,
+    save `revoked`, which has the revoke deadline.
+    """
+
+    def assigned(self, partitions: Collection[int]) -> None: ...
+    def revoked(self, partitions: Collection[int]) -> None: ...
+    def lost(self, partitions: Collection[int]) -> None: ...
+
+
+class Source(Protocol):
+    """The events topic, read by a consumer group. Newly assigned partitions are paused, and
+    deliver nothing until `start` is called for them.
+    """
+
+    def subscribe(self, listener: RebalanceListener) -> None: ...
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
+        """The next records of the started partitions, at most `max_records`, in offset order
+        within a partition. Runs the listener's callbacks. Raises StopProcessing when records
+        were lost (offset out of range), Unavailable never: an unreachable broker yields [].
+        """
+
+    def committed(self, partition: int, timeout_s: float) -> Position | None:
+        """The *stable* committed position: waits for open transactions that hold offsets of the
+        partition. A partition never committed gives Position(-1, 0) (start from the beginning);
+        None: no stable answer within the time, ask again.
+        """
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver this partition from the offset on (-1: from its beginning). Also after
+        an aborted transaction, to read the same records again.
+        """
+
+    def pause(self, partitions: Collection[int]) -> None: ...
+    def resume(self, partitions: Collection[int]) -> None: ...
+
+    def joined(self) -> bool:
+        """Whether the group has given an assignment (maybe an empty one) since subscribing."""
+
+    def at_end(self, partition: int) -> bool:
+        """Whether everything that a read-committed reader can see has been delivered."""
+
+    def lag(self) -> Mapping[int, int]:
+        """Records not yet delivered, by partition. 0 when only transaction markers are left."""
+
+    def rejoin(self) -> None:
+        """Leave the group and join it anew. Every partition counts as lost, without a callback."""
+
+    def close(self) -> None:
+        """Leave the group. Calls `revoked` for what is still assigned."""
+
+
+# -- Kafka: the outbox -----------------------------------------------------------------------
+
+
+class DeadLetter(NamedTuple):
+    """A record that can't be used, or a row that Salesforce refused for good.
+
+    One of `record` (raw, kept as it is) and `state` (the status record; its partition in
+    `partition`) is set. `stage`: decode, collapse or salesforce.
+    """
+
+    stage: str
+    reason: str
+    detail: str
+    partition: int
+    record: RawRecord | None = None
+    state: MessageState | None = None
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What one Kafka transaction carries. `positions` names every partition it writes for."""
+
+    positions: dict[int, Position] = field(default_factory=dict)
+    statuses: dict[int, list[MessageState]] = field(default_factory=dict)
+    tombstones: dict[int, list[str]] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+
+
+class Committed(NamedTuple):
+    """Committed. For each partition with statuses or tombstones: the status topic's offset from
+    which a restore must read to see what came after (the last written offset + 1).
+    """
+
+    checkpoints: dict[int, int]
+
+
+class Aborted(NamedTuple):
+    """Nothing of it is visible. Run the same records again."""
+
+    why: str
+
+
+class Fenced(NamedTuple):
+    """The outcome is unknown or the producer is dead: all partitions count as lost."""
+
+    why: str
+
+
+class Restored(NamedTuple):
+    """A step of a restore: states to keep and message ids to drop, in log order, up to `offset`."""
+
+    changes: list[tuple[str, MessageState | None]]
+    offset: int
+    end: int
+    done: bool
+
+
+class Restore(Protocol):
+    """Reads one status partition up to the mark that was its high watermark when it began."""
+
+    def step(self, max_records: int, timeout_s: float) -> Restored: ...
+    def close(self) -> None: ...
+
+
+class Outbox(Protocol):
+    """The status topic and the dead-letter topic, written in transactions with the offsets."""
+
+    def commit(self, transaction: Transaction) -> Committed | Aborted | Fenced:
+        """Raises StopProcessing when a dead letter can't be written at all."""
+
+    def renew(self) -> None:
+        """A new producer, after Fenced. Raises Unavailable when the broker does not answer."""
+
+    def restore(self, partition: int, checkpoint: int | None) -> Restore:
+        """Begin to read the status partition (after `Source.committed` has answered)."""
+
+    def close(self) -> None: ...
+
+
+# -- the local store -------------------------------------------------------------------------
+
+
+class Change(NamedTuple):
+    """A state replaced (`old` as read from the store, None: there was none; `new` None: drop)."""
+
+    old: MessageState | None
+    new: MessageState | None
+
+
+class OwedCount(NamedTuple):
+    """Rows that Salesforce has yet to confirm."""
+
+    final: int
+    intermediate: int
+
+    @property
+    def total(self) -> int:
+        return self.final + self.intermediate
+
+
+class Store(Protocol):
+    """A cache of the status topic, one environment per partition. May be wiped at any time.
+
+    Any failure of `put_many` or `load` raises StoreFailed: the caller wipes and restores.
+    """
+
+    def open(self, partition: int) -> int | None:
+        """The checkpoint (next status-topic offset to read); None: empty, restore all."""
+
+    def load(
+        self, partition: int, changes: Sequence[tuple[str, MessageState | None]], checkpoint: int
+    ) -> None:
+        """Restore: put or drop by message id, whatever was there."""
+
+    def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]: ...
+
+    def put_many(
+        self, partition: int, changes: Iterable[Change], checkpoint: int | None = None
+    ) -> None:
+        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is."""
+
+    def due(self, org: str, now_ms: int, limit: int) -> list[tuple[int, MessageState]]:
+        """Owed rows with due_at <= now of all open partitions: final ones first, then by due_at;
+        no partition can starve another.
+        """
+
+    def next_due(self, org: str) -> int | None:
+        """The earliest due_at of all owed rows that are not in hand; None: nothing is waiting."""
+
+    def owed_rows(self, partition: int) -> Iterator[MessageState]:
+        """Every owed row of a partition, in hand or not (a consistent snapshot)."""
+
+    def owed_count(self) -> OwedCount: ...
+
+    def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
+        """States that are not owed and whose last event is older than `before_ms`."""
+
+    def count(self) -> int:
+        """States kept, over all open partitions."""
+
+    def close(self, partition: int) -> None: ...
+
+    def wipe(self, partition: int) -> None:
+        """Close, and remove the partition's files."""
+
+
+# -- Salesforce ------------------------------------------------------------------------------
+
+
+class Owed(NamedTuple):
+    """A row to be written. `verify`: don't write; read the Task back and compare."""
+
+    message_id: str
+    partition: int
+    version: int
+    org: str
+    task_id: str
+    values: dict[str, object]
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Salesforce confirmed the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """Read back, and not what we wrote: write again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Not written, and known not to be: hand it in again after so many seconds.
+
+    `whole_org`: nothing is wrong with the row (the org is paused, the lease was not held), so
+    its age is no reason to give it up.
+    """
+
+    after_s: float
+    code: str
+    whole_org: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The Task is not there (yet)."""
+
+    after_s: float
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Sent, and no answer: it may have been applied, or may be yet."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refused for good, by Salesforce's own code (or one of ours for a malformed Task id)."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """No row can succeed until an admin has changed something."""
+
+    what_to_change: str
+
+
+Verdict = Settled | Differs | Retry | Park | Unknown | Reject | Stop
+
+
+class Result(NamedTuple):
+    """What became of one submitted row."""
+
+    message_id: str
+    partition: int
+    version: int
+    verdict: Verdict
+
+
+class Writer(Protocol):
+    """Writes rows to Salesforce on a small pool of threads. Every submitted row gives exactly
+    one result, except rows of partitions that were dropped.
+    """
+
+    def room(self, org: str) -> int:
+        """How many rows may be submitted now. 0 while the org is paused."""
+
+    def submit(self, rows: Sequence[Owed]) -> None:
+        """Take rows in; sends full requests at once, others after a short linger. Never blocks."""
+
+    def results(self) -> list[Result]: ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when a result is there, or after the time."""
+
+    def quiesce(self, partitions: Collection[int], deadline_s: float) -> None:
+        """Send nothing more for these partitions, give back (Retry) what was not sent, and wait
+        for what is in flight, at most so long; then `results` has what came.
+        """
+
+    def drop(self, partitions: Collection[int]) -> None:
+        """Forget these partitions: no more requests, no results (partitions lost)."""
+
+    def ready(self) -> bool:
+        """Logged in."""
+
+    def close(self, deadline_s: float) -> None: ...
+
+
+Lease = Callable[[], bool]
+"""Asked by the writer before each request: do we surely still own our partitions? (I6)"""
+
+
+# -- metrics ---------------------------------------------------------------------------------
+
+
+class Meter(Protocol):
+    """What the worker tells of itself, once per cycle or per transaction, never per event."""
+
+    def events(self, counts: Mapping[tuple[int, str], int]) -> None:
+        """Events by (code, outcome): advanced, duplicate, superseded, ignored, too_late."""
+
+    def rejected(self, stage: str, reason: str, count: int) -> None: ...
+    def anomalies(self, kind: str, count: int) -> None:
+        """Messages that are odd: conflict, hidden_progress, same_stamps."""
+
+    def batch(self, size: int) -> None: ...
+    def transaction(self, seconds: float, outcome: str) -> None: ...
+    def statuses(self, count: int) -> None: ...
+    def restored(self, seconds: float, messages: int) -> None: ...
+    def settled(self, outcome: str, seconds_since_event: Sequence[float]) -> None: ...
+    def expired(self, count: int) -> None: ...
+    def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None: ...

@@ -1,0 +1,140 @@
+"""From "assigned" to "running": committed position, restore of the state, start.
+
+Input stays paused meanwhile and the worker goes on polling. The order is what matters: the
+stable committed position first (asking for it waits for every open transaction of the last
+owner), then the status topic's end, then the states up to that end.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from processor.core.due import Rules, reclaim
+from processor.errors import StoreFailed, Unavailable
+from processor.ports import Change, Clock, Outbox, Position, Restore, Source, Store
+
+log = logging.getLogger(__name__)
+
+COMMITTED_TIMEOUT_S: Final = 0.5
+STEP_RECORDS: Final = 10_000
+STEP_TIMEOUT_S: Final = 0.1
+RECLAIM_ROWS: Final = 5_000
+PROGRESS_EVERY_S: Final = 5.0
+
+
+class Takeover:
+    """One assigned partition on its way to running. `step` until it gives a position."""
+
+    def __init__(
+        self,
+        partition: int,
+        source: Source,
+        outbox: Outbox,
+        store: Store,
+        clock: Clock,
+        rules: Rules,
+    ) -> None:
+        self.partition = partition
+        self.restored = 0
+        self.began_s = clock.monotonic_s()
+        self._source, self._outbox, self._store = source, outbox, store
+        self._clock, self._rules = clock, rules
+        self._committed: Position | None = None
+        self._restore: Restore | None = None
+        self._told_s = self.began_s
+
+    def step(self) -> Position | None:
+        """Some of the work; the position to start from when all is done.
+
+        Raises Unavailable when the broker does not answer: try again later.
+        """
+        try:
+            return self._step()
+        except StoreFailed as failure:
+            log.warning("store wiped partition=%d why=%s", self.partition, failure)
+            self.close()
+            self._store.wipe(self.partition)
+            return None
+
+    def begin_again(self) -> None:
+        """Forget the restore that was under way; what it has loaded stays."""
+        self.close()
+        self._store.close(self.partition)
+
+    def close(self) -> None:
+        """Stop reading the status topic (the partition was revoked, or all is done)."""
+        if self._restore is not None:
+            self._restore.close()
+            self._restore = None
+
+    def _step(self) -> Position | None:
+        if self._committed is None:
+            self._committed = self._source.committed(self.partition, COMMITTED_TIMEOUT_S)
+            return None
+        if self._restore is None:
+            checkpoint = self._store.open(self.partition)
+            self._restore = self._outbox.restore(self.partition, checkpoint)
+        read = self._restore.step(STEP_RECORDS, STEP_TIMEOUT_S)
+        self.restored += len(read.changes)
+        self._store.load(self.partition, read.changes, read.offset)
+        self._tell(read.offset, read.end)
+        if not read.done:
+            return None
+        self.close()
+        self._reclaim()
+        return self._committed
+
+    def _reclaim(self) -> None:
+        """Whatever is owed may be in the last owner's hands: see `reclaim`."""
+        now = self._clock.now_ms()
+        changes: list[Change] = []
+        for state in self._store.owed_rows(self.partition):
+            changes.append(Change(state, reclaim(state, now, self._rules)))
+            if len(changes) == RECLAIM_ROWS:
+                self._store.put_many(self.partition, changes)
+                changes = []
+        self._store.put_many(self.partition, changes)
+
+    def _tell(self, offset: int, end: int) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_s >= PROGRESS_EVERY_S:
+            self._told_s = now_s
+            log.info("restoring partition=%d offset=%d end=%d", self.partition, offset, end)
+
+
+class Takeovers:
+    """All partitions that are assigned and not yet running."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Takeover] = {}
+        self._not_before_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    def add(self, takeover: Takeover) -> None:
+        self._running[takeover.partition] = takeover
+
+    def drop(self, partition: int) -> None:
+        takeover = self._running.pop(partition, None)
+        if takeover is not None:
+            takeover.close()
+
+    def step(self, now_s: float) -> list[tuple[Takeover, Position]]:
+        """A step for each; those that are done, with the position to start from."""
+        done: list[tuple[Takeover, Position]] = []
+        if now_s < self._not_before_s:
+            return done
+        for takeover in list(self._running.values()):
+            try:
+                position = takeover.step()
+            except Unavailable as failure:
+                log.warning("restore waits partition=%d why=%s", takeover.partition, failure)
+                takeover.begin_again()
+                self._not_before_s = now_s + failure.retry_after_s
+                continue
+            if position is not None:
+                del self._running[takeover.partition]
+                done.append((takeover, position))
+        return done

@@ -1,0 +1,392 @@
+"""The cycle. The order of effects lives here and nowhere else.
+
+    poll -> decode -> read states -> plan -> ONE transaction: statuses + settled results
+         + dead letters + input offsets -> local store -> Salesforce writer -> results
+         -> settled in a later cycle
+
+Why this order loses nothing and never goes backwards: a status is durable before Salesforce is
+asked to hold it, and it stays owed until Salesforce has confirmed it and that, too, is durable.
+So the offsets never wait for Salesforce, and whoever owns the partition next finds what is owed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from typing import Final
+
+from processor.core.breaker import Breaker
+from processor.core.due import Rules
+from processor.core.events import MessageState
+from processor.core.plan import Plan, plan
+from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
+from processor.handing import Handing
+from processor.ports import (
+    Aborted,
+    Change,
+    Clock,
+    Committed,
+    Decoder,
+    Fenced,
+    Meter,
+    Outbox,
+    RawRecord,
+    Result,
+    Source,
+    Store,
+    Writer,
+)
+from processor.reading import Reading
+from processor.settling import Settling
+from processor.takeover import Takeover, Takeovers
+from processor.tally import count
+from processor.transact import build
+
+log = logging.getLogger(__name__)
+
+ABORTED_WAIT_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much at once, and how long. A batch is larger while catching up: more collapses."""
+
+    batch_records: int = 5_000
+    catch_up_records: int = 50_000
+    poll_timeout_s: float = 0.5
+    settle_interval_s: float = 5.0
+    settle_rows: int = 20_000
+    revoke_deadline_s: float = 30.0
+    lease_s: float = 20.0
+    expire_records: int = 1_000
+    expire_interval_s: float = 1.0
+    gauge_interval_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside world."""
+
+    source: Source
+    decoder: Decoder
+    outbox: Outbox
+    store: Store
+    writer: Writer
+    meter: Meter
+    clock: Clock
+
+
+class Worker:
+    """One member of the consumer group: owns partitions, and runs the cycle over them."""
+
+    def __init__(
+        self,
+        ports: Ports,
+        rules: Rules,
+        limits: Limits,
+        fields: Mapping[str, str],
+        org: str = "default",
+    ) -> None:
+        self._p = ports
+        self._rules = rules
+        self._limits = limits
+        self._settling = Settling(rules)
+        self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
+        self._takeovers = Takeovers()
+        self._breaker = Breaker()
+        self._reading = Reading(
+            ports.source, ports.clock, limits.batch_records, limits.catch_up_records
+        )
+        self._fenced = False
+        self._abandoned = False
+        self._expire_at_s = self._gauges_at_s = 0.0
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Turn until told to stop; then hand the partitions over cleanly.
+
+        Raises StopProcessing when going on would lose data; nothing more was committed then.
+        """
+        self._p.source.subscribe(self)
+        while not stopping():
+            self.turn()
+        self.close()
+
+    def turn(self) -> None:
+        """One cycle."""
+        if self._fenced:
+            self._start_over()
+            return
+        records = self._reading.poll(self._poll_timeout_s())
+        try:
+            self._take_over()
+            self._take_results(self._p.writer.results())
+            if not self._fenced:
+                self._advance(records)
+                self._handing.refill(self._p.clock.now_ms())
+        except StoreFailed as failure:
+            self._reading.rewind(self._reading.positions)
+            self._restore_again(failure)
+        self._tell()
+
+    def close(self) -> None:
+        """Leave the group: what is in flight is awaited, settled and committed."""
+        self._p.source.close()
+        self._p.writer.close(self._limits.revoke_deadline_s)
+        self._p.outbox.close()
+
+    def abandon(self) -> None:
+        """Leave after StopProcessing: no commit, no more requests."""
+        self._abandoned = True
+        self.close()
+
+    def owns_partitions(self) -> bool:
+        """The lease (I6): a process that was stopped for long may have lost its partitions
+        without knowing, so it polls before it sends anything more to Salesforce.
+        """
+        return self._p.clock.monotonic_s() - self._reading.polled_s < self._limits.lease_s
+
+    def ready(self) -> tuple[bool, str]:
+        """Joined, restored, logged in; else what is missing."""
+        if self._fenced or not self._p.source.joined():
+            return False, "not in the consumer group"
+        if self._takeovers:
+            return False, "restoring"
+        if not self._p.writer.ready():
+            return False, "not logged in to Salesforce"
+        return True, "ready"
+
+    def last_poll_s(self) -> float:
+        """When the loop last turned, by the monotonic clock."""
+        return self._reading.polled_s
+
+    def drained(self) -> bool:
+        """Whether all input that was there is read, and nothing is owed to Salesforce."""
+        return (
+            not self._fenced
+            and self._p.source.joined()
+            and not self._takeovers
+            and self._reading.drained()
+            and not self._p.store.owed_count().total
+        )
+
+    # -- called by the source, from within poll ----------------------------------------------
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        log.info("assigned partitions=%s", sorted(partitions))
+        for partition in partitions:
+            self._begin(partition)
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        """Still ours until this returns: what Salesforce has confirmed is made durable."""
+        if self._abandoned:
+            self._let_go(partitions)
+            return
+        log.info("revoked partitions=%s", sorted(partitions))
+        running = [p for p in partitions if p in self._reading.positions]
+        self._p.writer.quiesce(partitions, self._limits.revoke_deadline_s)
+        try:
+            self._take_results(self._p.writer.results())
+            if not self._fenced:
+                self._publish({p: [] for p in running}, flush=True)
+        except StoreFailed as failure:
+            log.warning("store failed on revoke: %s", failure)
+        self._let_go(partitions)
+
+    def lost(self, partitions: Collection[int]) -> None:
+        """Another member may own these already: nothing more is committed or sent."""
+        log.warning("lost partitions=%s", sorted(partitions))
+        self._let_go(partitions)
+
+    # -- the steps of a cycle ----------------------------------------------------------------
+
+    def _poll_timeout_s(self) -> float:
+        if self._takeovers:
+            return 0.0
+        return self._handing.wait_s(self._p.clock.now_ms(), self._limits.poll_timeout_s)
+
+    def _take_over(self) -> None:
+        for takeover, position in self._takeovers.step(self._p.clock.monotonic_s()):
+            partition = takeover.partition
+            self._reading.start(partition, position)
+            seconds = self._p.clock.monotonic_s() - takeover.began_s
+            self._p.meter.restored(seconds, takeover.restored)
+            log.info(
+                "running partition=%d offset=%d restored=%d seconds=%.1f",
+                partition, position.offset, takeover.restored, seconds,
+            )  # fmt: skip
+
+    def _take_results(self, results: Sequence[Result]) -> None:
+        """Confirmed rows wait to be published; all others get a new time in the store."""
+        now = self._p.clock.now_ms()
+        again = [r for r in results if self._settling.take(r, now) is None]
+        again = [r for r in again if r.partition in self._reading.positions]
+        again.sort(key=lambda r: r.partition)
+        for partition, group in groupby(again, key=lambda r: r.partition):
+            rows = list(group)
+            states = self._p.store.get_many(partition, {r.message_id for r in rows})
+            self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+
+    def _advance(self, records: Sequence[RawRecord]) -> None:
+        batches: dict[int, list[RawRecord]] = {}
+        for record in records:
+            batches.setdefault(record.partition() or 0, []).append(record)
+        batches = {p: batch for p, batch in batches.items() if p in self._reading.positions}
+        try:
+            self._publish(batches)
+        except Unavailable as failure:
+            log.warning("batch is read again: %s", failure)
+            self._reading.rewind(batches, failure.retry_after_s)
+
+    def _publish(self, batches: dict[int, list[RawRecord]], *, flush: bool = False) -> None:
+        """Decide, commit, and only then store and hand over."""
+        now, limits = self._p.clock.now_ms(), self._limits
+        flush = flush or self._settling.flush_due(
+            now, round(limits.settle_interval_s * 1000), limits.settle_rows
+        )
+        if flush:
+            for partition in self._settling.partitions():
+                if partition in self._reading.positions:
+                    batches.setdefault(partition, [])
+        expiring = self._expiring()
+        for partition in expiring:
+            batches.setdefault(partition, [])
+        if not batches:
+            return
+        plans = self._decide(batches, expiring, flush=flush, now=now)
+        transaction = build(self._reading.positions, batches, plans)
+        began_s = self._p.clock.monotonic_s()
+        outcome = self._p.outbox.commit(transaction)
+        seconds = self._p.clock.monotonic_s() - began_s
+        self._p.meter.transaction(seconds, type(outcome).__name__.lower())
+        match outcome:
+            case Committed():
+                self._reading.committed(transaction.positions)
+                self._settle_published(plans)
+                count(self._p.meter, batches, plans, now)
+                self._keep(plans, outcome, now)
+            case Aborted(why):
+                log.warning("transaction aborted: %s", why)
+                self._reading.rewind(batches, ABORTED_WAIT_S)
+            case Fenced(why):
+                log.warning("fenced: %s", why)
+                self._fenced = True
+
+    def _decide(
+        self,
+        batches: Mapping[int, list[RawRecord]],
+        expiring: Mapping[int, list[MessageState]],
+        *,
+        flush: bool,
+        now: int,
+    ) -> dict[int, Plan]:
+        room = self._handing.room()
+        plans: dict[int, Plan] = {}
+        for partition, batch in batches.items():
+            events = self._p.decoder.decode(batch)
+            if self._breaker.opens([isinstance(event, Rejected) for event in events]):
+                raise StopProcessing(
+                    "most of the recent events can't be decoded: see the dead-letter topic's "
+                    "reasons, mend the producer or the schema, and start again"
+                )
+            ids = {event[0] for event in events if not isinstance(event, Rejected)}
+            settlements = self._settling.of(partition, None if flush else ids)
+            ids.update(map(itemgetter(0), settlements))
+            plans[partition] = plan(
+                events,
+                self._p.store.get_many(partition, ids) if ids else {},
+                settlements,
+                rules=self._rules,
+                now=now,
+                stream_time=self._reading.positions[partition].stream_time,
+                expired=expiring.get(partition, ()),
+                room=room,
+            )
+            room -= len(plans[partition].hand_over)
+        return plans
+
+    def _keep(self, plans: Mapping[int, Plan], committed: Committed, now: int) -> None:
+        """The store follows the commit; the writer gets what is due at once."""
+        for partition, decided in plans.items():
+            changes = [Change(old, new) for old, new in decided.changes.values()]
+            changes += [Change(old, None) for old in decided.tombstones]
+            if changes:
+                checkpoint = committed.checkpoints[partition]
+                try:
+                    self._p.store.put_many(partition, changes, checkpoint)
+                except StoreFailed as failure:
+                    self._restore_again(StoreFailed(str(failure), partition))
+                    continue
+            self._settling.superseded(partition, decided.superseding)
+            self._handing.submit(partition, decided.hand_over, now)
+
+    # -- what goes wrong ---------------------------------------------------------------------
+
+    def _begin(self, partition: int) -> None:
+        ports = self._p
+        self._takeovers.add(
+            Takeover(partition, ports.source, ports.outbox, ports.store, ports.clock, self._rules)
+        )
+
+    def _let_go(self, partitions: Collection[int]) -> None:
+        self._p.writer.drop(partitions)
+        for partition in partitions:
+            self._takeovers.drop(partition)
+            self._settling.forget(partition)
+            self._reading.forget(partition)
+            self._p.store.close(partition)
+
+    def _restore_again(self, failure: StoreFailed) -> None:
+        """Never merge on stale state: wipe, and read it back from the status topic."""
+        doubtful = (
+            list(self._reading.positions) if failure.partition is None else [failure.partition]
+        )
+        log.error("store failed partitions=%s why=%s", doubtful, failure)
+        self._p.source.pause(doubtful)
+        self._let_go(doubtful)
+        for partition in doubtful:
+            self._p.store.wipe(partition)
+            self._begin(partition)
+
+    def _start_over(self) -> None:
+        """All partitions count as lost: a new producer, and join the group anew."""
+        self._let_go(list(self._reading.positions))
+        try:
+            self._p.outbox.renew()
+        except Unavailable as failure:
+            log.warning("no new producer yet: %s", failure)
+            self._p.writer.wait(failure.retry_after_s)
+            return
+        self._takeovers = Takeovers()
+        self._fenced = False
+        self._p.source.rejoin()
+
+    # -- counting ----------------------------------------------------------------------------
+
+    def _expiring(self) -> dict[int, list[MessageState]]:
+        now_s = self._p.clock.monotonic_s()
+        if now_s < self._expire_at_s:
+            return {}
+        self._expire_at_s = now_s + self._limits.expire_interval_s
+        found = {}
+        for partition, position in self._reading.positions.items():
+            horizon = position.stream_time - self._rules.retention_ms
+            states = self._p.store.expired(partition, horizon, self._limits.expire_records)
+            if states:
+                found[partition] = states
+        return found
+
+    def _settle_published(self, plans: Mapping[int, Plan]) -> None:
+        for partition, decided in plans.items():
+            self._settling.published(partition, [s for _, s in decided.settled])
+
+    def _tell(self) -> None:
+        now_s = self._p.clock.monotonic_s()
+        if now_s >= self._gauges_at_s:
+            self._gauges_at_s = now_s + self._limits.gauge_interval_s
+            store = self._p.store
+            self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
