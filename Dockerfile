@@ -1,0 +1,35 @@
+FROM python:3.13.9-slim-bookworm AS build
+WORKDIR /src
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+
+# Dependencies first: this layer changes only when the lock does.
+COPY requirements/ requirements/
+RUN python -m venv /opt/processor \
+    && /opt/processor/bin/pip install --require-hashes --only-binary=:all: -r requirements/runtime.txt \
+    && pip install --require-hashes --only-binary=:all: -r requirements/build.txt
+
+COPY pyproject.toml README.md LICENSE ./
+COPY schemas/ schemas/
+COPY processor/ processor/
+RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
+    && /opt/processor/bin/pip install --no-deps /wheels/*.whl
+
+
+FROM python:3.13.9-slim-bookworm
+# The state is a cache of the status topic: it may be lost with the container.
+RUN groupadd --gid 10001 processor \
+    && useradd --uid 10001 --gid 10001 --no-create-home --shell /usr/sbin/nologin processor \
+    && install -d -o processor -g processor -m 0700 /var/lib/processor
+COPY --from=build /opt/processor /opt/processor
+
+ENV PATH=/opt/processor/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    PROCESSOR_HTTP__PORT=9108 \
+    PROCESSOR_STATE__DIR=/var/lib/processor
+USER 10001:10001
+EXPOSE 9108
+HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PROCESSOR_HTTP__PORT'] + '/healthz', timeout=4)"]
+ENTRYPOINT ["processor"]
+CMD ["run"]
