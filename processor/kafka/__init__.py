@@ -1,0 +1,1 @@
+"""The Kafka edge: source, decoding, the transactional outbox, restore."""

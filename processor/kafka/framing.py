@@ -1,0 +1,57 @@
+"""How a record's value says which schema wrote it.
+
+Confluent framing:       00, the schema's id in the registry (4 bytes, big-endian), the record.
+Single-object encoding:  C3 01, the schema's CRC-64-AVRO fingerprint (8 bytes, little-endian),
+                         the record (Avro specification, "Single-object encoding").
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from typing import Final
+
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from processor.errors import Rejected
+
+CONFLUENT_MAGIC: Final = b"\x00"
+CONFLUENT_SIZE: Final = 5
+SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
+SINGLE_OBJECT_SIZE: Final = 10
+
+
+def prefix_of(value: bytes) -> bytes:
+    """What stands before the record. Raises Rejected: `bad_magic` where it is neither framing,
+    `undecodable` where the value ends inside it.
+    """
+    if value[:1] == CONFLUENT_MAGIC:
+        size = CONFLUENT_SIZE
+    elif value[:2] == SINGLE_OBJECT_MAGIC:
+        size = SINGLE_OBJECT_SIZE
+    else:
+        raise Rejected("bad_magic", f"starts with {value[:2].hex()}")
+    if len(value) < size:
+        raise Rejected("undecodable", "ends inside its schema's id")
+    return value[:size]
+
+
+def confluent_prefix(schema_id: int) -> bytes:
+    """What stands before a record that was written with a registered schema."""
+    return CONFLUENT_MAGIC + struct.pack(">I", schema_id)
+
+
+def confluent_id(prefix: bytes) -> int:
+    """The schema id in a Confluent prefix (5 bytes)."""
+    schema_id: int = struct.unpack(">I", prefix[1:])[0]
+    return schema_id
+
+
+def single_object_prefix(schema_text: str) -> bytes:
+    """What stands before a record that was written with this schema, where there is no registry.
+
+    The fingerprint is of the schema's parsing canonical form: docs, defaults and logical types
+    don't count. (fastavro's hex digits are the little-endian bytes already.)
+    """
+    canonical = to_parsing_canonical_form(json.loads(schema_text))
+    return SINGLE_OBJECT_MAGIC + bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))

@@ -1,0 +1,182 @@
+"""The Schema Registry: schema id -> text, and our own schemas -> ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final, NamedTuple, TypeVar
+
+import httpx2  # what confluent_kafka's client sends with, and whose errors it lets through
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import OAuthTokenError, SchemaRegistryError
+
+from processor.errors import ConfigError, Rejected, Unavailable
+from processor.kafka.framing import confluent_prefix, single_object_prefix
+from processor.ports import Clock
+
+DEFAULT_OPTIONS: Final[Mapping[str, object]] = {
+    # The client has no timeout of its own, and waits up to 20 s between retries: too long for
+    # a loop that must keep polling, and that asks again anyway.
+    "timeout": 5,
+    "max.retries": 1,
+    "retries.wait.ms": 200,
+}
+UNKNOWN_FOR_S: Final = 30.0  # how long an unknown id is not asked for again
+MAX_UNKNOWN: Final = 1_000  # unknown ids remembered
+MAX_SCHEMA_ID: Final = 2**31 - 1  # ids are Java ints; a greater one is not an id
+MAX_REFERENCES: Final = 64  # schemas that one schema may refer to, directly or not
+
+_NOT_FOUND: Final = frozenset((40400, 40401, 40402, 40403))
+"""The registry's own words for "no such schema". Any other 404 comes from something else, a
+proxy or a wrong path, and must not turn a topic into dead letters."""
+
+_FORBIDDEN: Final = frozenset((401, 403))
+_REFUSED: Final = frozenset((409, 422))
+_T = TypeVar("_T")
+
+
+class RegisteredSchema(NamedTuple):
+    """A schema's text, and those of the schemas it refers to, in an order that can be parsed."""
+
+    text: str
+    references: tuple[str, ...] = ()
+
+
+class Registry:
+    """A Schema Registry that speaks Confluent's API."""
+
+    def __init__(self, client: SchemaRegistryClient, clock: Clock) -> None:
+        self._client = client
+        self._clock = clock
+        self._unknown: dict[int, float] = {}
+
+    @classmethod
+    def connect(cls, url: str, options: Mapping[str, object], clock: Clock) -> Registry:
+        """Sends nothing yet. `options` are properties of confluent_kafka's SchemaRegistryClient;
+        a `mock://` URL gives a registry in memory. Raises ConfigError for bad properties.
+        """
+        conf = {**DEFAULT_OPTIONS, **options, "url": url}
+        try:
+            return cls(SchemaRegistryClient.new_client(conf), clock)
+        except (ValueError, TypeError, OSError) as error:
+            raise ConfigError(f"Schema Registry: {error}") from error
+
+    def schema(self, schema_id: int) -> RegisteredSchema:
+        """Raises Rejected (`unknown_schema`: there is no such id; `bad_schema`: it is not Avro),
+        Unavailable. That an id is unknown is remembered for `UNKNOWN_FOR_S`.
+        """
+        now = self._clock.monotonic_s()
+        if schema_id > MAX_SCHEMA_ID or self._unknown.get(schema_id, now) > now:
+            raise Rejected("unknown_schema", f"id {schema_id} is not in the registry")
+        try:
+            schema = _ask(lambda: self._client.get_schema(schema_id))
+            text = self._text(schema)
+            references = tuple(self._references(schema, []))
+        except _NotFoundError:
+            self._remember_unknown(schema_id, now)
+            raise Rejected("unknown_schema", f"id {schema_id} is not in the registry") from None
+        if schema.schema_type not in (None, "AVRO"):
+            raise Rejected("bad_schema", f"id {schema_id} is {schema.schema_type}, not AVRO")
+        return RegisteredSchema(text, references)
+
+    def register(self, subject: str, text: str) -> int:
+        """The schema's id under the subject; registers it only where it is not there yet, so
+        that reading rights are enough afterwards. Raises ConfigError where the registry refuses
+        it, Unavailable.
+        """
+        schema = Schema(text, "AVRO")
+        try:
+            found = _ask(lambda: self._client.lookup_schema(subject, schema))
+            schema_id = found.schema_id
+        except _NotFoundError:
+            schema_id = self._register(subject, schema)
+        if not isinstance(schema_id, int):
+            raise Unavailable("Schema Registry: an answer without an id")
+        return schema_id
+
+    def _register(self, subject: str, schema: Schema) -> int:
+        try:
+            return _ask(lambda: self._client.register_schema(subject, schema))
+        except _RefusedError as error:
+            raise ConfigError(f"the Schema Registry refuses {subject}: {error}") from error
+        except _NotFoundError as error:
+            raise Unavailable(f"Schema Registry: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._client.close()
+
+    def _references(self, schema: Schema, seen: list[tuple[str, int]]) -> list[str]:
+        texts: list[str] = []
+        for reference in schema.references or ():
+            key = (str(reference.subject), int(reference.version or 0))
+            if key in seen:
+                continue
+            seen.append(key)
+            if len(seen) > MAX_REFERENCES:
+                raise Rejected("bad_schema", f"more than {MAX_REFERENCES} references")
+            version = _ask(partial(self._client.get_version, *key))
+            texts += [*self._references(version.schema, seen), self._text(version.schema)]
+        return texts
+
+    def _text(self, schema: Schema) -> str:
+        text = schema.schema_str
+        if not isinstance(text, str):
+            # Else the client would give the same answer for ever.
+            self._client.clear_caches()  # type: ignore[no-untyped-call]  # it has no hints
+            raise Unavailable("Schema Registry: an answer without a schema")
+        return text
+
+    def _remember_unknown(self, schema_id: int, now: float) -> None:
+        if len(self._unknown) >= MAX_UNKNOWN:
+            self._unknown = {key: end for key, end in self._unknown.items() if end > now}
+        if len(self._unknown) >= MAX_UNKNOWN:
+            self._unknown.clear()
+        self._unknown[schema_id] = now + UNKNOWN_FOR_S
+
+
+def prefix_for(schema_text: str, topic: str, registry: Registry | None) -> bytes:
+    """The framing of values that we write to a topic: Confluent's where there is a registry (the
+    schema is registered as `<topic>-value` where it is not yet), else single-object encoding.
+
+    Raises ConfigError, Unavailable.
+    """
+    if registry is None:
+        return single_object_prefix(schema_text)
+    return confluent_prefix(registry.register(f"{topic}-value", schema_text))
+
+
+def register_schemas(registry: Registry, schemas: Mapping[str, str]) -> list[str]:
+    """Register a schema text for each topic's values. One line each, fit to be shown.
+
+    Raises ConfigError where the registry refuses one, Unavailable.
+    """
+    ids = {
+        f"{topic}-value": registry.register(f"{topic}-value", schemas[topic]) for topic in schemas
+    }
+    return [f"{subject}: schema id {schema_id}" for subject, schema_id in ids.items()]
+
+
+class _NotFoundError(Exception):
+    """The registry answered that there is no such schema."""
+
+
+class _RefusedError(Unavailable):
+    """The registry answered that it won't take what it was sent."""
+
+
+def _ask(request: Callable[[], _T]) -> _T:
+    try:
+        return request()
+    except SchemaRegistryError as error:
+        if error.http_status_code == httpx2.codes.NOT_FOUND and error.error_code in _NOT_FOUND:
+            raise _NotFoundError(str(error)) from error
+        if error.http_status_code in _REFUSED:
+            raise _RefusedError(str(error)) from error
+        hint = " (check its credentials)" if error.http_status_code in _FORBIDDEN else ""
+        raise Unavailable(f"Schema Registry: {error}{hint}") from error
+    except (httpx2.HTTPError, httpx2.InvalidURL, OAuthTokenError) as error:
+        raise Unavailable(f"Schema Registry: {type(error).__name__}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # The client trips over an answer that is not a registry's, such as a proxy's page.
+        raise Unavailable(f"Schema Registry: {type(error).__name__}: {error}") from error
