@@ -1,0 +1,277 @@
+"""The local store: a cache of the status topic, one LMDB environment per partition.
+
+It may be deleted at any time. A checkpoint says how far into the status topic it goes, and is
+only believed on the machine, since the boot, and for the topic that it was written for.
+Layout: `state_partition.py`; what is written when: `state_index.py`; bytes: `state_codec.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from processor.core.events import MessageState
+from processor.errors import ConfigError, StopProcessing, StoreFailed
+from processor.ports import Change, Clock, OwedCount
+from processor.state_codec import FORMAT
+from processor.state_index import OWED, Indexer
+from processor.state_partition import PartitionStore, guarded
+
+MAP_BYTES: Final = 256 * 1024 * 1024  # address space to begin with; the file grows as it is used
+MAP_LIMIT_BYTES: Final = 64 * 1024 * 1024 * 1024
+CLOCK_STEP_MS: Final = 60_000  # a checkpoint this much "in the future" is a corrected clock
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def machine_boot_id() -> str:
+    """The kernel's id of this boot. Where there is none, one that no later process has: then no
+    store outlives its process, because nobody can tell whether the machine lost power.
+    """
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return uuid4().hex
+
+
+@contextmanager
+def _blamed(partition: int) -> Iterator[None]:
+    """Say whose store has failed."""
+    try:
+        yield
+    except StoreFailed as failure:
+        failure.partition = partition
+        raise
+
+
+class LmdbStore:
+    """Implements `ports.Store`, for one thread. Any of it but `close` may raise StoreFailed.
+
+    `identity` names the status topic (its cluster and id) and whatever else the indexes depend
+    on: change it when `org_of`, which maps an account id to an org, gives other answers.
+    Raises ConfigError when the directory can't be used.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        identity: str,
+        *,
+        clock: Clock,
+        delete_retention_ms: int,
+        boot_id: str | None = None,
+        org_of: Callable[[str | None], str] = lambda _: "default",
+        map_bytes: int = MAP_BYTES,
+        map_limit_bytes: int = MAP_LIMIT_BYTES,
+    ) -> None:
+        self._directory = directory
+        self._stamp = {
+            "format": FORMAT,
+            "identity": identity,
+            "boot_id": machine_boot_id() if boot_id is None else boot_id,
+        }
+        self._clock = clock
+        self._delete_retention_ms = delete_retention_ms
+        self._indexer = Indexer(org_of)
+        self._map_bytes = map_bytes
+        self._map_limit_bytes = map_limit_bytes
+        self._open: dict[int, PartitionStore] = {}
+        self._locks: dict[int, int] = {}
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            probe = directory / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as failure:
+            raise ConfigError(
+                f"STATE__DIR {directory} can't be written ({failure.strerror}): "
+                "name a directory that this user may write"
+            ) from failure
+
+    # -- opening and closing -----------------------------------------------------------------
+
+    def open(self, partition: int) -> int | None:
+        """As in `ports.Store`. Raises StopProcessing when another process has the partition
+        open, StoreFailed when the files are corrupt (`wipe` and open again).
+        """
+        self.close(partition)
+        self._lock(partition)
+        try:
+            with _blamed(partition):
+                store = self._open[partition] = self._opened(partition)
+                checkpoint = self._checkpoint(store)
+                if checkpoint is None:
+                    store.close()
+                    self._remove(partition)
+                    self._open[partition] = self._opened(partition)
+        except BaseException:
+            self.close(partition)
+            raise
+        return checkpoint
+
+    def close(self, partition: int) -> None:
+        store = self._open.pop(partition, None)
+        if store is not None:
+            store.close()
+        self._unlock(partition)
+
+    def wipe(self, partition: int) -> None:
+        self.close(partition)
+        self._lock(partition)
+        try:
+            self._remove(partition)
+        finally:
+            self._unlock(partition)
+
+    def _opened(self, partition: int) -> PartitionStore:
+        return PartitionStore(
+            self._path(partition), self._indexer, self._map_bytes, self._map_limit_bytes
+        )
+
+    def _path(self, partition: int) -> Path:
+        return self._directory / f"partition-{partition}"
+
+    def _remove(self, partition: int) -> None:
+        with _blamed(partition), guarded("wipe"):
+            if self._path(partition).exists():
+                shutil.rmtree(self._path(partition))
+
+    def _lock(self, partition: int) -> None:
+        """Beside the partition's directory, not in it: the directory may be removed."""
+        path = self._directory / f"partition-{partition}.lock"
+        with _blamed(partition), guarded("lock"):
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as failure:
+            holder = os.read(file, 20).decode(errors="replace").strip() or "unknown"
+            os.close(file)
+            raise StopProcessing(
+                f"partition {partition} in {self._directory} is open in another process "
+                f"(pid {holder}): give each process a STATE__DIR of its own, or stop the other"
+            ) from failure
+        with _blamed(partition), guarded("lock"):
+            os.truncate(file, 0)
+            os.pwrite(file, str(os.getpid()).encode(), 0)
+        self._locks[partition] = file
+
+    def _unlock(self, partition: int) -> None:
+        file = self._locks.pop(partition, None)
+        if file is not None:
+            os.close(file)
+
+    # -- the checkpoint ----------------------------------------------------------------------
+
+    def _record(self, checkpoint: int) -> bytes:
+        record = self._stamp | {"offset": checkpoint, "saved_at": self._clock.now_ms()}
+        return json.dumps(record).encode()
+
+    def _checkpoint(self, store: PartitionStore) -> int | None:
+        """The offset, if the record can be believed. Tombstones that are older than the topic's
+        delete.retention.ms may be gone from it: an older store would keep what they removed.
+        """
+        raw = store.checkpoint()
+        if raw is None:
+            return None
+        try:
+            record = json.loads(raw)
+            offset, saved_at = int(record["offset"]), int(record["saved_at"])
+            stamp = {key: record.get(key) for key in self._stamp}
+        except (ValueError, TypeError, KeyError, AttributeError) as failure:
+            raise StoreFailed(f"local store: its checkpoint is corrupt: {failure}") from failure
+        age_ms = self._clock.now_ms() - saved_at
+        fresh = -CLOCK_STEP_MS <= age_ms <= self._delete_retention_ms
+        return offset if fresh and stamp == self._stamp else None
+
+    # -- states ------------------------------------------------------------------------------
+
+    def load(
+        self, partition: int, changes: Sequence[tuple[str, MessageState | None]], checkpoint: int
+    ) -> None:
+        with _blamed(partition):
+            self._open[partition].load(changes, self._record(checkpoint))
+
+    def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]:
+        with _blamed(partition):
+            return self._open[partition].get(ids)
+
+    def put_many(
+        self, partition: int, changes: Iterable[Change], checkpoint: int | None = None
+    ) -> None:
+        record = None if checkpoint is None else self._record(checkpoint)
+        with _blamed(partition):
+            self._open[partition].put(changes, record)
+
+    def count(self) -> int:
+        return sum(store.count() for store in self._open.values())
+
+    def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
+        """May give fewer than there are; the next call goes on from there."""
+        with _blamed(partition):
+            return self._open[partition].expired(before_ms, limit)
+
+    # -- what is owed ------------------------------------------------------------------------
+
+    def due(
+        self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None
+    ) -> list[tuple[int, MessageState]]:
+        """Within a priority, the first of each partition come before the second of any."""
+        rows: list[tuple[int, MessageState]] = []
+        stores = self._stores(partitions)
+        for level in OWED:
+            room = limit - len(rows)
+            if room > 0:
+                rows += self._due(stores, level, org, now_ms, room)
+        return rows
+
+    def _stores(self, partitions: Collection[int] | None) -> dict[int, PartitionStore]:
+        if partitions is None:
+            return self._open
+        return {p: store for p, store in self._open.items() if p in partitions}
+
+    def _due(
+        self, stores: dict[int, PartitionStore], level: int, org: str, now_ms: int, room: int
+    ) -> list[tuple[int, MessageState]]:
+        found = []
+        for partition, store in stores.items():
+            with _blamed(partition):
+                keys = store.due_keys(level, org, now_ms, room)
+            found += [(rank, due_at, partition, key) for rank, (due_at, key) in enumerate(keys)]
+        if len(found) > room:
+            found = sorted(found)[:room]
+        wanted: dict[int, list[bytes]] = {}
+        for _, _, partition, key in found:
+            wanted.setdefault(partition, []).append(key)
+        rows = []
+        for partition, keys_of_it in wanted.items():
+            with _blamed(partition):
+                states = self._open[partition].states(keys_of_it)
+            rows += [(partition, state) for state in states]
+        return sorted(rows, key=lambda row: (row[1].due_at, row[0], row[1].message_id))
+
+    def next_due(self, org: str, partitions: Collection[int] | None = None) -> int | None:
+        waiting = (store.next_due(org) for store in self._stores(partitions).values())
+        return min((due for due in waiting if due is not None), default=None)
+
+    def owed_rows(self, partition: int) -> Iterator[MessageState]:
+        with _blamed(partition):
+            rows = self._open[partition].owed_rows()
+        return self._blamed_rows(partition, rows)
+
+    def _blamed_rows(self, partition: int, rows: Iterator[MessageState]) -> Iterator[MessageState]:
+        with _blamed(partition):
+            yield from rows
+
+    def owed_count(self) -> OwedCount:
+        final = intermediate = 0
+        for store in self._open.values():
+            more_final, more_intermediate = store.owed_count()
+            final += more_final
+            intermediate += more_intermediate
+        return OwedCount(final, intermediate)
