@@ -1,0 +1,350 @@
+"""Every metric, declared once. Names end in their unit; every label has a bounded set of values.
+
+Label values that come from outside (reasons, Salesforce's codes) are those of a known set, or
+`other`. Children of labelled metrics are looked up once and kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+)
+
+from processor.core.codes import CODES
+from processor.ports import OwedCount
+
+OTHER: Final = "other"
+NO_CATEGORY: Final = "none"
+OUR_REASONS: Final = frozenset(
+    "bad_code bad_magic bad_message_id bad_schema empty_value no_code no_message_id no_time "
+    "not_a_report bad_date too_late trailing_bytes undecodable unknown_schema".split()
+)
+"""Why an event is rejected. Salesforce's codes are given to the constructor."""
+
+_KNOWN: Final[Mapping[str, frozenset[str]]] = {
+    "outcome of an event": frozenset(
+        "advanced duplicate superseded conflict ignored too_late rejected".split()
+    ),
+    "stage": frozenset("decode collapse salesforce".split()),
+    "anomaly": frozenset("conflict hidden_progress same_stamp same_stamps".split()),
+    "transaction": frozenset("committed aborted fenced".split()),
+    "settled": frozenset("written rejected".split()),
+    "request kind": frozenset("collections composite retrieve describe query limits".split()),
+    "request result": frozenset("ok retry unknown split login stop not_sent".split()),
+    "verdict": frozenset("settled differs retry park unknown reject stop".split()),
+    "login": frozenset("ok refused unavailable".split()),
+}
+
+_RECORDS: Final = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000)
+_TRANSACTION_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_RESTORE_S: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+_REQUEST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30)
+_TO_SALESFORCE_S: Final = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 3_600, 14_400, 43_200, 86_400)
+
+
+class Stamps(Protocol):
+    """Totals of what was odd about the stamps of usable events, counted by the decoder."""
+
+    stamps_unusable: int
+    stamps_missing: int
+    stamps_future: int
+
+
+class Metrics:
+    """Implements `ports.Meter`, and the meter of the Salesforce writer. One per registry.
+
+    The writer's methods are called from its threads, the others from the worker's.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        version: str = "unknown",
+        salesforce_codes: Collection[str] = (),
+        stamps: Stamps | None = None,
+    ) -> None:
+        # Else there is a `_created` series beside each, which nothing reads. It has no types.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._reasons = OUR_REASONS.union(salesforce_codes)
+        self._stamps = stamps
+        self._stamps_seen: dict[str, int] = {}
+        self._events_of: dict[tuple[int, str], list[Counter]] = {}
+        self._children: dict[tuple[object, ...], Any] = {}
+        self._partitions: set[int] = set()
+        self._declare_events(registry)
+        self._declare_worker(registry)
+        self._declare_salesforce(registry)
+        Info(
+            "sms_processor_build", "The version that runs.", registry=registry
+        ).info({"version": version})  # fmt: skip
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def _declare_events(self, registry: CollectorRegistry) -> None:
+        self._events = Counter(
+            "sms_processor_events_total",
+            "Events by their code's category and what became of them.",
+            ["category", "outcome"],
+            registry=registry,
+        )
+        self._unknown_codes = Counter(
+            "sms_processor_unknown_codes_total",
+            "Events with a code that the catalogue does not have.",
+            ["category"],
+            registry=registry,
+        )
+        self._anomalies = Counter(
+            "sms_processor_anomalies_total",
+            "Messages with an odd history: delivered and failed (conflict), a failure that hides a "
+            "later attempt (hidden_progress), different codes with one stamp (same_stamp).",
+            ["kind"],
+            registry=registry,
+        )
+        self._odd_stamps = Counter(
+            "sms_processor_odd_stamps_total",
+            "Usable events with a stamp that was missing, unusable or in the future.",
+            ["kind"],
+            registry=registry,
+        )
+        self._dead_letters = Counter(
+            "sms_processor_dead_letters_total",
+            "Dead letters by the stage that made them and the reason.",
+            ["stage", "reason"],
+            registry=registry,
+        )
+
+    def _declare_worker(self, registry: CollectorRegistry) -> None:
+        self._batch = Histogram(
+            "sms_processor_batch_records",
+            "Events committed together.",
+            buckets=_RECORDS,
+            registry=registry,
+        )
+        self._transactions = Histogram(
+            "sms_processor_transaction_seconds",
+            "Time that a Kafka transaction took, by how it ended.",
+            ["outcome"],
+            buckets=_TRANSACTION_S,
+            registry=registry,
+        )
+        self._published = Counter(
+            "sms_processor_statuses_published_total",
+            "Statuses written to the status topic.",
+            registry=registry,
+        )
+        self._expired = Counter(
+            "sms_processor_statuses_expired_total",
+            "Statuses removed after the retention.",
+            registry=registry,
+        )
+        self._restores = Histogram(
+            "sms_processor_restore_seconds",
+            "Time from a partition's assignment to its restored state.",
+            buckets=_RESTORE_S,
+            registry=registry,
+        )
+        self._restored = Counter(
+            "sms_processor_statuses_restored_total",
+            "Statuses read back from the status topic.",
+            registry=registry,
+        )
+        self._states = Gauge(
+            "sms_processor_statuses_stored",
+            "Statuses in the local store.",
+            registry=registry,
+        )
+        self._owed = Gauge(
+            "sms_processor_rows_owed",
+            "Rows that Salesforce has yet to confirm: with a final code, or an intermediate one.",
+            ["priority"],
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "sms_processor_consumer_lag_records",
+            "Events not yet read, by partition.",
+            ["partition"],
+            registry=registry,
+        )
+
+    def _declare_salesforce(self, registry: CollectorRegistry) -> None:
+        self._to_salesforce = Histogram(
+            "sms_processor_event_to_salesforce_seconds",
+            "Time from an event to Salesforce's confirmation or final refusal of its status.",
+            ["outcome"],
+            buckets=_TO_SALESFORCE_S,
+            registry=registry,
+        )
+        self._requests = Histogram(
+            "sms_processor_salesforce_request_seconds",
+            "Time that requests to Salesforce took, by kind and result.",
+            ["kind", "result"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self._rows = Counter(
+            "sms_processor_salesforce_rows_total",
+            "Rows sent to Salesforce, by the verdict on its answer.",
+            ["result"],
+            registry=registry,
+        )
+        self._api_used = Gauge(
+            "sms_processor_salesforce_api_calls",
+            "API calls of the whole org in the last 24 hours.",
+            registry=registry,
+        )
+        self._api_limit = Gauge(
+            "sms_processor_salesforce_api_calls_limit",
+            "API calls that the org may make in 24 hours.",
+            registry=registry,
+        )
+        self._paused_until = Gauge(
+            "sms_processor_salesforce_paused_until_timestamp_seconds",
+            "Until when the org is left alone; 0: it is not.",
+            registry=registry,
+        )
+        self._logins = Counter(
+            "sms_processor_salesforce_logins_total",
+            "Logins by result.",
+            ["result"],
+            registry=registry,
+        )
+
+    def _child(self, metric: Any, *labels: str) -> Any:
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
+
+    # -- the worker's ------------------------------------------------------------------------
+
+    def events(self, counts: Mapping[tuple[int, str], int]) -> None:
+        for key, count in counts.items():
+            counters = self._events_of.get(key)
+            if counters is None:
+                counters = self._events_of[key] = self._counters_of(*key)
+            for counter in counters:
+                counter.inc(count)
+
+    def _counters_of(self, number: int, outcome: str) -> list[Counter]:
+        code = CODES[number]
+        category = code.category.value
+        outcome = _known("outcome of an event", outcome)
+        counters = [self._events.labels(category, outcome)]
+        if not code.known:
+            counters.append(self._unknown_codes.labels(category))
+        return counters
+
+    def rejected(self, stage: str, reason: str, count: int) -> None:
+        reason = reason if reason in self._reasons else OTHER
+        self._child(self._dead_letters, _known("stage", stage), reason).inc(count)
+        if stage == "decode":
+            self._child(self._events, NO_CATEGORY, "rejected").inc(count)
+
+    def anomalies(self, kind: str, count: int) -> None:
+        self._child(self._anomalies, _known("anomaly", kind)).inc(count)
+
+    def batch(self, size: int) -> None:
+        self._batch.observe(size)
+
+    def transaction(self, seconds: float, outcome: str) -> None:
+        self._child(self._transactions, _known("transaction", outcome)).observe(seconds)
+
+    def statuses(self, count: int) -> None:
+        self._published.inc(count)
+
+    def restored(self, seconds: float, messages: int) -> None:
+        self._restores.observe(seconds)
+        self._restored.inc(messages)
+
+    def settled(self, outcome: str, seconds_since_event: Sequence[float]) -> None:
+        child = self._child(self._to_salesforce, _known("settled", outcome))
+        for seconds in seconds_since_event:
+            child.observe(seconds)
+
+    def expired(self, count: int) -> None:
+        self._expired.inc(count)
+
+    def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None:
+        self._child(self._owed, "final").set(owed.final)
+        self._child(self._owed, "intermediate").set(owed.intermediate)
+        self._states.set(states)
+        for partition in self._partitions.difference(lag):
+            self._lag.remove(str(partition))
+            self._children.pop((self._lag, str(partition)), None)
+        for partition, records in lag.items():
+            self._child(self._lag, str(partition)).set(records)
+        self._partitions = set(lag)
+        self._follow_stamps()
+
+    def _follow_stamps(self) -> None:
+        stats = self._stamps
+        if stats is None:
+            return
+        totals = {
+            "unusable": stats.stamps_unusable,
+            "missing": stats.stamps_missing,
+            "future": stats.stamps_future,
+        }
+        for kind, total in totals.items():
+            self._child(self._odd_stamps, kind).inc(total - self._stamps_seen.get(kind, 0))
+        self._stamps_seen = totals
+
+    # -- the Salesforce writer's -------------------------------------------------------------
+
+    def request(self, kind: str, result: str, seconds: float) -> None:
+        labels = _known("request kind", kind), _known("request result", result)
+        self._child(self._requests, *labels).observe(seconds)
+
+    def rows(self, result: str, count: int) -> None:
+        self._child(self._rows, _known("verdict", result)).inc(count)
+
+    def api_usage(self, used: int, limit: int) -> None:
+        self._api_used.set(used)
+        self._api_limit.set(limit)
+
+    def paused(self, until_s: float) -> None:
+        self._paused_until.set(until_s)
+
+    def login(self, result: str) -> None:
+        self._child(self._logins, _known("login", result)).inc()
+
+
+def _known(what: str, value: str) -> str:
+    return value if value in _KNOWN[what] else OTHER
+
+
+class MetricInfo(NamedTuple):
+    """A row of the table of metrics."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+def describe_metrics() -> list[MetricInfo]:
+    """For the README's table: every metric of ours, by the name under which it is scraped."""
+    metrics = Metrics(CollectorRegistry())
+    rows = []
+    for metric in vars(metrics).values():
+        if isinstance(metric, Counter | Gauge | Histogram):
+            (family,) = metric.collect()
+            name = family.name + ("_total" if family.type == "counter" else "")
+            labels = tuple(metric._labelnames)  # noqa: SLF001 - nothing public tells them
+            rows.append(MetricInfo(name, family.type, labels, family.documentation))
+    build = MetricInfo("sms_processor_build_info", "info", ("version",), "The version that runs.")
+    return [*rows, build]

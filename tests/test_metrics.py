@@ -1,0 +1,175 @@
+"""Metrics: bounded, accepted by Prometheus's own linter, and counting what they say."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from processor.metrics import Metrics, describe_metrics
+from processor.ports import Meter, OwedCount
+from processor.salesforce.meter import RequestMeter
+
+
+@dataclass
+class Stamps:
+    stamps_unusable: int = 0
+    stamps_missing: int = 0
+    stamps_future: int = 0
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def stamps() -> Stamps:
+    return Stamps()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry, stamps: Stamps) -> Metrics:
+    codes = ["UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED"]
+    return Metrics(registry, version="1.2.3", salesforce_codes=codes, stamps=stamps)
+
+
+def tell_everything(metrics: Metrics) -> None:
+    metrics.events({(220, "advanced"): 3, (101, "ignored"): 2, (499, "duplicate"): 1})
+    metrics.rejected("decode", "bad_code", 1)
+    metrics.rejected("salesforce", "ENTITY_IS_DELETED", 1)
+    metrics.anomalies("conflict", 1)
+    metrics.batch(5000)
+    metrics.transaction(0.2, "committed")
+    metrics.statuses(3)
+    metrics.restored(1.5, 1000)
+    metrics.settled("written", [12.0, 90_000.0])
+    metrics.expired(4)
+    metrics.gauges(OwedCount(2, 1), 10, {0: 7, 1: 0})
+    metrics.request("composite", "ok", 0.3)
+    metrics.rows("settled", 900)
+    metrics.api_usage(18, 5000)
+    metrics.paused(1_700_000_000.5)
+    metrics.login("ok")
+
+
+def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
+    return registry.get_sample_value(f"sms_processor_{name}", labels)
+
+
+def test_it_is_the_meter_of_the_worker_and_of_the_writer(metrics: Metrics) -> None:
+    worker: Meter = metrics
+    writer: RequestMeter = metrics
+    assert {id(worker), id(writer)} == {id(metrics)}
+
+
+def test_promtool_finds_nothing_to_complain_of(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    if not shutil.which("promtool"):
+        why = "promtool is not on this machine (Debian: prometheus)"
+        if os.environ.get("CI_REQUIRE_REAL_KAFKA") == "1":
+            pytest.fail(why)
+        pytest.skip(why)
+    tell_everything(metrics)
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=generate_latest(registry), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_events_are_counted_by_category_and_outcome(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.events({(220, "advanced"): 3, (200, "advanced"): 2, (402, "superseded"): 1})
+    metrics.events({(220, "advanced"): 4, (299, "advanced"): 1})
+    metrics.rejected("decode", "bad_code", 5)
+    metrics.rejected("collapse", "too_late", 6)
+    events = "events_total"
+    assert value(registry, events, category="Delivery", outcome="advanced") == 10
+    assert value(registry, events, category="Failed", outcome="superseded") == 1
+    assert value(registry, events, category="none", outcome="rejected") == 5
+    assert value(registry, "unknown_codes_total", category="Delivery") == 1
+    assert value(registry, "dead_letters_total", stage="decode", reason="bad_code") == 5
+    assert value(registry, "dead_letters_total", stage="collapse", reason="too_late") == 6
+
+
+def test_whatever_comes_from_outside_labels_stay_bounded(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    tell_everything(metrics)
+    few = len(generate_latest(registry).splitlines())
+    for n in range(500):
+        odd = f"odd {n}"
+        metrics.rejected(odd, odd, 1)
+        metrics.rejected("salesforce", f"CUSTOM_{n}", 1)
+        metrics.anomalies(odd, 1)
+        metrics.transaction(1, odd)
+        metrics.settled(odd, [1])
+        metrics.request(odd, odd, 1)
+        metrics.rows(odd, 1)
+        metrics.login(odd)
+        metrics.events({(220, odd): 1})
+    assert len(generate_latest(registry).splitlines()) < few + 80
+    assert value(registry, "dead_letters_total", stage="salesforce", reason="other") == 500
+
+
+def test_a_partition_that_was_given_away_has_no_lag(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.gauges(OwedCount(5, 6), 7, {0: 10, 1: 20})
+    metrics.gauges(OwedCount(1, 2), 3, {1: 21, 2: 0})
+    lag = "consumer_lag_records"
+    assert [value(registry, lag, partition=str(p)) for p in range(3)] == [None, 21, 0]
+    metrics.gauges(OwedCount(1, 2), 3, {0: 4})
+    assert [value(registry, lag, partition=str(p)) for p in range(3)] == [4, None, None]
+    assert value(registry, "rows_owed", priority="final") == 1
+    assert value(registry, "rows_owed", priority="intermediate") == 2
+    assert value(registry, "statuses_stored") == 3
+
+
+def test_odd_stamps_follow_the_decoders_totals(
+    metrics: Metrics, registry: CollectorRegistry, stamps: Stamps
+) -> None:
+    for total in (3, 3, 8):
+        stamps.stamps_missing = total
+        metrics.gauges(OwedCount(0, 0), 0, {})
+    assert value(registry, "odd_stamps_total", kind="missing") == 8
+    assert value(registry, "odd_stamps_total", kind="future") == 0
+
+
+def test_the_way_to_salesforce_is_measured_up_to_a_day(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    metrics.settled("written", [1.0, 86_400.0, 86_401.0])
+    name = "event_to_salesforce_seconds_bucket"
+    assert value(registry, name, outcome="written", le="1.0") == 1
+    assert value(registry, name, outcome="written", le="86400.0") == 2
+    assert value(registry, name, outcome="written", le="+Inf") == 3
+
+
+def test_the_version_that_runs_is_told(metrics: Metrics, registry: CollectorRegistry) -> None:
+    assert value(registry, "build_info", version="1.2.3") == 1
+
+
+def test_the_table_has_every_metric_of_ours_that_is_scraped(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    tell_everything(metrics)
+    scraped = {
+        line.split()[2]
+        for line in generate_latest(registry).decode().splitlines()
+        if line.startswith("# TYPE sms_processor_")
+    }
+    rows = describe_metrics()
+    assert {row.name for row in rows} == scraped
+    assert len(rows) == len(scraped)
+    assert all(row.help.endswith(".") for row in rows)
+    by_name = {row.name: row for row in rows}
+    assert by_name["sms_processor_events_total"].labels == ("category", "outcome")
+    assert by_name["sms_processor_batch_records"].type == "histogram"
