@@ -1,0 +1,198 @@
+"""How much the org lets us do: its API calls, its pauses, and how many rows a request may have.
+
+No locks here: the writer calls `Gate` and `RequestSize` under its own; `ApiUsage` is replaced as
+a whole, which Python does at once.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import Final, NamedTuple
+
+from processor.salesforce.collections import MAX_PARTS_PER_COMPOSITE, MAX_ROWS_PER_REQUEST
+from processor.salesforce.verdicts import Pause
+
+_USAGE: Final = re.compile(r"(?:^|[\s;,])api-usage=(\d{1,15})/(\d{1,15})")
+
+SPENT_SHARE: Final = 0.99  # of the allocation
+
+OUTAGE_PAUSE_MIN_S: Final = 1.0
+OUTAGE_PAUSE_MAX_S: Final = 60.0
+# The allocation is counted over the last 24 hours, so some of it comes back all the time; every
+# look costs a call.
+DAILY_PAUSE_S: Final = 900.0
+# The limit is on requests that run for 20 s or more.
+CONCURRENT_PAUSE_S: Final = 20.0
+# Somebody has to act first.
+FAULT_PAUSE_S: Final = 60.0
+_JITTER: Final = (0.8, 1.2)
+
+MIN_ROWS_AFTER_LOCKS: Final = 6  # 200 halved five times; then it grows for 50 minutes
+GROW_AFTER_S: Final = 600.0  # without another lock, requests double
+# Requests of 20 s and more count against a limit of the org, and the way from a request to its
+# timeout must hold the slowest of many.
+REQUEST_TARGET_S: Final = 10.0
+SHRINK_AT_MOST_EVERY_S: Final = 5.0  # requests in flight together tell of one crowd, not of two
+
+
+class ApiUsage(NamedTuple):
+    """The whole org's API calls in the last 24 hours, all integrations together."""
+
+    used: int
+    limit: int
+
+    @property
+    def is_spent(self) -> bool:
+        """Or so nearly that others may have taken the rest since it was said."""
+        return self.limit > 0 and self.used >= SPENT_SHARE * self.limit
+
+
+def parse_limit_info(header: str | None) -> ApiUsage | None:
+    """`Sforce-Limit-Info: api-usage=18/5000; per-app-api-usage=17/250(appName=x)`."""
+    found = _USAGE.search(header or "")
+    return ApiUsage(int(found[1]), int(found[2])) if found else None
+
+
+class Budget:
+    """The API calls that the org has left, as far as its answers have told.
+
+    A share of the allocation is to be kept here: `wait_s` is asked before each request.
+    """
+
+    def __init__(self) -> None:
+        self.usage: ApiUsage | None = None
+
+    def seen(self, usage: ApiUsage) -> None:
+        self.usage = usage
+
+    @property
+    def daily_spent(self) -> bool:
+        return self.usage is not None and self.usage.is_spent
+
+    def wait_s(self, now_s: float) -> float:  # noqa: ARG002 - the moment is what a share needs
+        """Seconds until the next call may be made; 0: now."""
+        return 0.0
+
+
+class Gate:
+    """Open; or closed until a moment, and then ajar: one request probes before all may go.
+
+    A request carries the ticket it was let in with. What it came to counts only if the gate has
+    not been closed since: of requests that fail together the first one decides.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._until_s = 0.0
+        self._ticket = 0
+        self._failures = 0
+        self._ajar = False
+        self._probing = False
+
+    @property
+    def is_open(self) -> bool:
+        return not self._ajar
+
+    def closed_for_s(self, now_s: float) -> float:
+        """Seconds until a probe may go; 0: the gate is open or ajar."""
+        return max(0.0, self._until_s - now_s)
+
+    def admit(self, now_s: float) -> int | None:
+        """A ticket for one request, or None."""
+        if now_s < self._until_s or self._probing:
+            return None
+        self._probing = self._ajar
+        return self._ticket
+
+    def is_current(self, ticket: int) -> bool:
+        """Whether the gate has not been closed since it let this request in."""
+        return ticket == self._ticket
+
+    def passed(self, ticket: int) -> bool:
+        """The org has answered sensibly. True: the gate has opened by it."""
+        if ticket != self._ticket:
+            return False
+        opened = self._ajar
+        self._ajar = self._probing = False
+        self._failures = 0
+        return opened
+
+    def unused(self, ticket: int) -> None:
+        """The request was not made after all, so it says nothing."""
+        if ticket == self._ticket:
+            self._probing = False
+
+    def failed(self, ticket: int, pause: Pause, now_s: float) -> float:
+        """Close the gate. Returns for how many seconds it is closed now."""
+        if ticket == self._ticket:
+            self._ticket += 1
+            length_s = self._length_s(pause)
+            self._failures += 1
+            self._ajar, self._probing = True, False
+            self._until_s = max(self._until_s, now_s + length_s)
+        elif pause is not Pause.OUTAGE:
+            self._until_s = max(self._until_s, now_s + self._length_s(pause))
+        return self.closed_for_s(now_s)
+
+    def _length_s(self, pause: Pause) -> float:
+        jitter = self._rng.uniform(*_JITTER)
+        match pause:
+            case Pause.DAILY_LIMIT:
+                return DAILY_PAUSE_S * jitter
+            case Pause.CONCURRENT_LIMIT:
+                # Doubled, too: where no header has told, it may be the daily limit after all.
+                doubled = CONCURRENT_PAUSE_S * 2.0 ** min(self._failures, 10)
+                return min(doubled, DAILY_PAUSE_S) * jitter
+            case Pause.FAULT:
+                return FAULT_PAUSE_S * jitter
+            case Pause.OUTAGE:
+                doubled = OUTAGE_PAUSE_MIN_S * 2.0 ** min(self._failures, 10)
+                length_s = min(doubled, OUTAGE_PAUSE_MAX_S) * jitter
+                return min(max(length_s, OUTAGE_PAUSE_MIN_S), OUTAGE_PAUSE_MAX_S)
+
+
+class RequestSize:
+    """How many rows a request may have: fewer after locks, so that it holds fewer of them, and
+    no more than the org has lately written in `REQUEST_TARGET_S`.
+    """
+
+    def __init__(self) -> None:
+        self._rows = MAX_ROWS_PER_REQUEST
+        self._changed_s = 0.0
+        self._shrunk_s = float("-inf")
+        self._row_s: float | None = None
+
+    def rows(self, now_s: float) -> int:
+        """The most rows for one Collections request."""
+        while self._rows < MAX_ROWS_PER_REQUEST and now_s - self._changed_s >= GROW_AFTER_S:
+            self._rows = min(self._rows * 2, MAX_ROWS_PER_REQUEST)
+            self._changed_s += GROW_AFTER_S
+        return min(self._rows, self._in_time())
+
+    def rows_of_all_parts(self, now_s: float) -> int:
+        """The most rows for a Composite of several. Until one request was timed: one part."""
+        rows = self.rows(now_s)
+        parts = 1 if self._row_s is None else MAX_PARTS_PER_COMPOSITE
+        return min(rows * parts, max(rows, self._in_time()))
+
+    def took(self, rows: int, seconds: float) -> None:
+        """A request of so many rows was answered after so long."""
+        is_telling = rows * 2 >= self._rows or seconds * 2 >= REQUEST_TARGET_S
+        if rows and is_telling:  # of a small quick one most is the way there and back
+            row_s = seconds / rows
+            self._row_s = row_s if self._row_s is None else (self._row_s + row_s) / 2
+
+    def shrink(self, now_s: float) -> bool:
+        """Halve it. Returns whether that changed anything."""
+        rows = self.rows(now_s)
+        if now_s - self._shrunk_s < SHRINK_AT_MOST_EVERY_S:
+            return False
+        self._shrunk_s = self._changed_s = now_s
+        self._rows = max(MIN_ROWS_AFTER_LOCKS, rows // 2)
+        return self._rows < rows
+
+    def _in_time(self) -> int:
+        if self._row_s is None or self._row_s <= 0.0:
+            return MAX_ROWS_PER_REQUEST * MAX_PARTS_PER_COMPOSITE
+        return max(MIN_ROWS_AFTER_LOCKS, int(REQUEST_TARGET_S / self._row_s))

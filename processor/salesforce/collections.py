@@ -1,0 +1,180 @@
+"""Requests of the sObject Collections and Composite resources, and how to read their answers.
+
+Pure. Sources: "Update Multiple Records with Fewer Round-Trips", "Send Multiple Requests Using
+Composite" and "Get Records Using sObject Collections" of the REST API Developer Guide.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from processor.salesforce.wire import HTTP_OK, NOT_JSON, Answer, Call, CallKind
+
+MAX_ROWS_PER_REQUEST: Final = 200  # records in one update of sObject Collections
+MAX_PARTS_PER_COMPOSITE: Final = 5  # sObject Collections subrequests in one Composite request
+MAX_IDS_PER_RETRIEVE: Final = 2_000  # ids in one retrieve of sObject Collections
+MAX_CODE_LENGTH: Final = 80  # characters kept of an error code: it becomes a label and a reason
+
+TASK_PREFIX: Final = "00T"
+ID_LENGTH: Final = 15  # characters, case-sensitive; the other form has a checksum of 3 more
+ID_LENGTH_WITH_CHECKSUM: Final = 18
+_CHECKSUM_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_NO_CODE: Final = "NO_ERROR_CODE"
+
+# Assignment rules are not for Tasks today; the header makes sure that no later release moves one.
+WRITE_HEADERS: Final = {"Sforce-Auto-Assign": "FALSE"}
+
+
+class Row(NamedTuple):
+    """A Task, by its 18-character Id, and the values it is to have."""
+
+    task_id: str
+    values: Mapping[str, object]
+
+
+class RowAnswer(NamedTuple):
+    """Salesforce's answer for one row; `code` None: written."""
+
+    code: str | None
+
+
+def task_id_18(raw: str) -> str | None:
+    """The 18-character form of an Id, in which equal Ids are equal strings; None: malformed."""
+    if len(raw) not in (ID_LENGTH, ID_LENGTH_WITH_CHECKSUM) or not raw.startswith(TASK_PREFIX):
+        return None
+    if not (raw.isascii() and raw.isalnum()):
+        return None
+    full = raw[:ID_LENGTH] + id_checksum(raw[:ID_LENGTH])
+    return full if full.startswith(raw) else None
+
+
+def id_checksum(short: str) -> str:
+    """Three characters, of which each tells which of five of a 15-character Id are capitals."""
+    checksum = ""
+    for start in range(0, ID_LENGTH, 5):
+        bits = sum(1 << place for place in range(5) if short[start + place].isupper())
+        checksum += _CHECKSUM_ALPHABET[bits]
+    return checksum
+
+
+def parts_of(rows: Sequence[Row], rows_per_part: int) -> list[Sequence[Row]]:
+    """Cut rows into the parts of one call."""
+    if not 1 <= rows_per_part <= MAX_ROWS_PER_REQUEST:
+        raise ValueError(f"{rows_per_part} rows in a part")
+    return [rows[start : start + rows_per_part] for start in range(0, len(rows), rows_per_part)]
+
+
+def update_call(parts: Sequence[Sequence[Row]], api_version: str) -> Call:
+    """One call that updates all rows: a Collections PATCH, or a Composite of several."""
+    if len(parts) == 1:
+        path = "composite/sobjects"
+        return Call(CallKind.COLLECTIONS, "PATCH", path, _dump(_update_body(parts[0])))
+    if not 1 < len(parts) <= MAX_PARTS_PER_COMPOSITE:
+        raise ValueError(f"{len(parts)} parts in a call")
+    subrequests = [
+        {
+            "method": "PATCH",
+            "url": f"/services/data/v{api_version}/composite/sobjects",
+            "referenceId": _reference(index),
+            # A subrequest inherits only Accept, Authorization and Content-Type.
+            "httpHeaders": WRITE_HEADERS,
+            "body": _update_body(part),
+        }
+        for index, part in enumerate(parts)
+    ]
+    # allOrNone false: a part that fails takes no other with it.
+    body = _dump({"allOrNone": False, "compositeRequest": subrequests})
+    return Call(CallKind.COMPOSITE, "POST", "composite", body)
+
+
+def retrieve_call(task_ids: Sequence[str], fields: Sequence[str]) -> Call:
+    """Read fields of many Tasks. A POST, because so many Ids don't fit into a URL."""
+    if not 1 <= len(task_ids) <= MAX_IDS_PER_RETRIEVE:
+        raise ValueError(f"{len(task_ids)} ids in a retrieve")
+    body = _dump({"ids": list(task_ids), "fields": list(fields)})
+    return Call(CallKind.RETRIEVE, "POST", "composite/sobjects/Task", body)
+
+
+def describe_call() -> Call:
+    """Ask what the fields of a Task are."""
+    return Call(CallKind.DESCRIBE, "GET", "sobjects/Task/describe")
+
+
+def read_parts(answer: Answer, count: int) -> list[Answer] | None:
+    """The answers of a Composite's subrequests, in order; None where it can't be read.
+
+    They are found by their reference, so that nothing hangs on the order of the list.
+    """
+    if answer.status != HTTP_OK or not isinstance(answer.body, dict):
+        return None
+    listed = answer.body.get("compositeResponse")
+    if not isinstance(listed, list):
+        return None
+    found: dict[object, Answer] = {}
+    for part in listed:
+        if not isinstance(part, dict) or not isinstance(part.get("httpStatusCode"), int):
+            return None
+        body = part.get("body", NOT_JSON)
+        found[part.get("referenceId")] = Answer(part["httpStatusCode"], body, answer.generation)
+    missing = Answer(HTTP_OK, NOT_JSON, answer.generation)
+    return [found.get(_reference(index), missing) for index in range(count)]
+
+
+def read_rows(answer: Answer, rows: Sequence[Row]) -> list[RowAnswer] | None:
+    """The answers for the rows of a Collections update, which are positional.
+
+    None where the body does not fit the request: then nobody knows what was written. A row that
+    failed has no `id` in some answers; where there is one it must be the one that was sent.
+    """
+    if not isinstance(answer.body, list) or len(answer.body) != len(rows):
+        return None
+    answers: list[RowAnswer] = []
+    for row, result in zip(rows, answer.body, strict=True):
+        if not isinstance(result, dict) or not isinstance(result.get("success"), bool):
+            return None
+        named = result.get("id")
+        if isinstance(named, str) and named[:ID_LENGTH] != row.task_id[:ID_LENGTH]:
+            return None
+        answers.append(RowAnswer(None if result["success"] else _row_code(result.get("errors"))))
+    return answers
+
+
+def read_records(answer: Answer, count: int) -> list[Mapping[str, object] | None] | None:
+    """The records of a retrieve, positional, field names in lower case; a Task that is not there
+    (or not to be seen by us) is None. None in all where the body can't be read.
+    """
+    if not isinstance(answer.body, list) or len(answer.body) != count:
+        return None
+    records: list[Mapping[str, object] | None] = []
+    for record in answer.body:
+        if record is None:
+            records.append(None)
+        elif isinstance(record, dict):
+            records.append({name.lower(): value for name, value in record.items()})
+        else:
+            return None
+    return records
+
+
+def _row_code(errors: Any) -> str:
+    """The first error's code. In rows the key is `statusCode`, not `errorCode` as elsewhere."""
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        code = errors[0].get("statusCode")
+        if isinstance(code, str) and code:
+            return code[:MAX_CODE_LENGTH]
+    return _NO_CODE
+
+
+def _update_body(rows: Sequence[Row]) -> dict[str, object]:
+    records = [{"attributes": {"type": "Task"}, "id": row.task_id, **row.values} for row in rows]
+    return {"allOrNone": False, "records": records}
+
+
+def _reference(index: int) -> str:
+    return f"part{index}"
+
+
+def _dump(body: object) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode("ascii")

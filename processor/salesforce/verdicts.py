@@ -1,0 +1,309 @@
+"""What each of Salesforce's answers means, in one place, by code.
+
+Codes come from rows (`statusCode`) and from whole requests (`errorCode`): the StatusCode list of
+the SOAP API's "Core Data Types", and the REST API's "Status Codes and Error Responses". Messages
+are never looked at: Salesforce translates them to the language of the user.
+
+    class       codes (the table below)                          row               whole request
+    LOCK        somebody else holds the Task or its parents      soon, smaller     soon, smaller
+    HEAVY       the request was too much for the org's code      soon, smaller     soon, smaller
+    AGAIN       failed because of another row                    soon              soon
+    CODE        an org's flow or trigger failed                  in minutes        in minutes
+    HELD        an approval or a workflow holds the Task         in 15 minutes     in 15 minutes
+    MISSING     no such Task, or not yet                         Park              Stop (the URL)
+    PERMANENT   this row, never                                  Reject            one by one
+    FIELD       a field is not there, or not for us              Reject, or Stop   Stop
+    ACCESS      the user may not                                 Reject, or Stop   Stop
+    LIMIT       the allocation of API calls is spent             pause             pause
+    DOWN        the org is overloaded or in maintenance          pause             pause
+    SESSION     the login has ended                              log in            log in
+    DISABLED    the org is shut for the API                      Stop              Stop
+    (unknown)                                                    in minutes        by HTTP status
+
+"Reject, or Stop": where it is the same for every row of a request (and, for access, the request
+is not small), nothing is wrong with the rows.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from random import Random
+from typing import Final, NamedTuple
+
+from processor.ports import Park, Reject, Retry, Stop, Unknown, Verdict
+from processor.salesforce.wire import HTTP_OK, HTTP_UNAUTHORIZED, Answer, NoAnswer, error_code
+
+
+class Class(Enum):
+    """See the table above."""
+
+    LOCK = auto()
+    HEAVY = auto()
+    AGAIN = auto()
+    CODE = auto()
+    HELD = auto()
+    MISSING = auto()
+    PERMANENT = auto()
+    FIELD = auto()
+    ACCESS = auto()
+    LIMIT = auto()
+    DOWN = auto()
+    SESSION = auto()
+    DISABLED = auto()
+
+
+CLASSES: Final[dict[Class, str]] = {
+    Class.LOCK: "UNABLE_TO_LOCK_ROW",
+    Class.HEAVY: "TOO_MANY_APEX_REQUESTS REQUEST_RUNNING_TOO_LONG QUERY_TIMEOUT"
+    " TXN_SECURITY_METERING_ERROR",
+    Class.AGAIN: "ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED BATCH_PROCESSING_HALTED",
+    Class.CODE: "CANNOT_EXECUTE_FLOW_TRIGGER CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY APEX_ERROR"
+    " APEX_DATA_ACCESS_RESTRICTION FLOW_EXCEPTION UNKNOWN_EXCEPTION",
+    Class.HELD: "ENTITY_IS_LOCKED RECORD_IN_USE_BY_WORKFLOW",
+    Class.MISSING: "INVALID_CROSS_REFERENCE_KEY NOT_FOUND",
+    Class.PERMANENT: "ENTITY_IS_DELETED ENTITY_IS_ARCHIVED MALFORMED_ID MISSING_ARGUMENT"
+    " FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION"
+    " FIELD_INTEGRITY_EXCEPTION REQUIRED_FIELD_MISSING STRING_TOO_LONG"
+    " NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
+    " DUPLICATE_EXTERNAL_ID DUPLICATE_VALUE DUPLICATES_DETECTED",
+    Class.FIELD: "INVALID_FIELD INVALID_FIELD_FOR_INSERT_UPDATE INVALID_TYPE",
+    Class.ACCESS: "INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY"
+    " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+    Class.LIMIT: "REQUEST_LIMIT_EXCEEDED",
+    Class.DOWN: "SERVER_UNAVAILABLE INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
+    Class.SESSION: "INVALID_SESSION_ID",
+    Class.DISABLED: "API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED STORAGE_LIMIT_EXCEEDED"
+    " FUNCTIONALITY_NOT_ENABLED UNSUPPORTED_API_VERSION",
+}
+BY_CODE: Final = {code: kind for kind, codes in CLASSES.items() for code in codes.split()}
+
+# Seconds until a row is handed in again, from - to: drawn at random, so that rows that have met
+# once (on a lock) don't meet again. The worker ends them all by the age of the version.
+SOON_S: Final = (2.0, 10.0)  # Salesforce itself waits up to 10 s for a lock
+MINUTES_S: Final = (60.0, 180.0)
+HELD_S: Final = (720.0, 1_080.0)
+PARK_S: Final = (240.0, 360.0)
+
+MIN_ROWS_TO_BLAME_THE_ORG: Final = 10
+"""So many rows in one request, all refused for lack of access, speak of the user's permissions."""
+
+_HTTP_SERVER_ERROR: Final = 500
+_HTTP_UNAVAILABLE: Final = 503
+_HTTP_BAD_REQUEST: Final = 400
+# Answered by the edge, before any instance has seen the request: not acceptable, no routing (420
+# is Salesforce's own), too many requests.
+_HTTP_FROM_THE_EDGE: Final = frozenset({406, 420, 429})
+
+MALFORMED_ID: Final = "MALFORMED_ID"
+NO_LEASE: Final = "NOT_SENT"
+
+
+class Pause(Enum):
+    """Why the whole org is to be left alone for a while."""
+
+    OUTAGE = auto()
+    DAILY_LIMIT = auto()
+    CONCURRENT_LIMIT = auto()
+    FAULT = auto()
+
+
+class Action(Enum):
+    """What is to be done with the rows of a whole request."""
+
+    READ = auto()  # the answer has something to say on every row
+    RETRY = auto()  # surely not applied
+    UNKNOWN = auto()  # maybe applied, maybe yet to be
+    SPLIT = auto()  # refused as a whole, perhaps for one row: send the halves
+    LOGIN = auto()  # not applied; log in, and send it again
+    STOP = auto()  # no row can succeed
+
+
+class Outcome(NamedTuple):
+    """What a whole request came to. `code` is bounded: Salesforce's code, `HTTP_nnn`, or the name
+    of a transport error. `smaller`: later requests should have fewer rows.
+    """
+
+    action: Action
+    code: str
+    pause: Pause | None = None
+    smaller: bool = False
+
+
+def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outcome:
+    """A whole request's outcome.
+
+    `daily_spent`: the last Sforce-Limit-Info said that the day's allocation is used up; the two
+    kinds of REQUEST_LIMIT_EXCEEDED differ in nothing else but a message.
+    """
+    if isinstance(reply, NoAnswer):
+        # What had not begun to leave us can't have arrived. Of the rest nobody knows, and the
+        # server may work on it for 10 more minutes.
+        lost = Action.UNKNOWN if writes and reply.begun else Action.RETRY
+        return Outcome(lost, reply.why, Pause.OUTAGE, smaller=reply.timed_out and reply.begun)
+    if reply.status == HTTP_OK:
+        return Outcome(Action.READ, "OK")
+    code = error_code(reply)
+    kind = BY_CODE.get(code) if code is not None else None
+    if code is None or kind is None or not _has_ended(kind, reply.status):
+        return _by_status(reply.status, code, writes=writes)
+    return _by_class(kind, code, reply.status, daily_spent=daily_spent)
+
+
+def unreadable(*, writes: bool) -> Outcome:
+    """An answer that says 200 but has no result for each row: anything may have been written."""
+    action = Action.UNKNOWN if writes else Action.RETRY
+    return Outcome(action, "UNREADABLE_ANSWER", Pause.OUTAGE)
+
+
+def _has_ended(kind: Class, status: int) -> bool:
+    """Whether an error with a code we know says for sure that nothing will be applied any more.
+
+    Below 500 it does. Above, only these do: a lock or a limit of the instance's own, and the
+    instance's own 503; 502 is the edge's word, and UNKNOWN_EXCEPTION is nobody's.
+    """
+    if status < _HTTP_SERVER_ERROR:
+        return True
+    if kind is Class.DOWN:
+        return status == _HTTP_UNAVAILABLE
+    return kind in {Class.LOCK, Class.HEAVY, Class.LIMIT}
+
+
+def _by_class(kind: Class, code: str, status: int, *, daily_spent: bool) -> Outcome:
+    """Salesforce's application has answered with a code of its own."""
+    match kind:
+        case Class.LOCK | Class.HEAVY:
+            return Outcome(Action.RETRY, code, smaller=True)
+        case Class.AGAIN | Class.CODE | Class.HELD:
+            return Outcome(Action.RETRY, code)
+        case Class.LIMIT:
+            pause = Pause.DAILY_LIMIT if daily_spent else Pause.CONCURRENT_LIMIT
+            return Outcome(Action.RETRY, code, pause)
+        case Class.DOWN:
+            return Outcome(Action.RETRY, code, Pause.OUTAGE)
+        case Class.SESSION:
+            return Outcome(Action.LOGIN, code)
+        case Class.PERMANENT:
+            return Outcome(Action.SPLIT, code)
+        case Class.MISSING if status == _HTTP_BAD_REQUEST:
+            return Outcome(Action.SPLIT, code)
+        case _:
+            return Outcome(Action.STOP, code, Pause.FAULT)
+
+
+def _by_status(status: int, code: str | None, *, writes: bool) -> Outcome:
+    """No code that we know, perhaps no JSON at all."""
+    name = code or f"HTTP_{status}"
+    if status == HTTP_UNAUTHORIZED:
+        return Outcome(Action.LOGIN, name)
+    if status in _HTTP_FROM_THE_EDGE:
+        return Outcome(Action.RETRY, name, Pause.OUTAGE)
+    if status >= _HTTP_SERVER_ERROR or status < HTTP_OK:
+        # 502 is the edge giving up on an instance that may still be working, 500 may be said
+        # after some rows were committed, and a 503 of HTML does not tell who says it. Only
+        # SERVER_UNAVAILABLE (see `_has_ended`) is the instance's own word that it took nothing.
+        action = Action.UNKNOWN if writes else Action.RETRY
+        return Outcome(action, name, Pause.OUTAGE)
+    if HTTP_OK < status < _HTTP_BAD_REQUEST:
+        # 2xx without results for the rows is like an unreadable answer. 3xx is the edge sending
+        # us elsewhere; we don't follow, because requests would turn the PATCH into a GET.
+        lost = Action.UNKNOWN if writes and status < 300 else Action.RETRY  # noqa: PLR2004
+        return Outcome(lost, name, Pause.FAULT)
+    if status == _HTTP_BAD_REQUEST and code is not None:
+        return Outcome(Action.SPLIT, name)
+    if code is None:
+        # HTML with 4xx: an instance that is being moved, a proxy in between, a wrong endpoint.
+        return Outcome(Action.RETRY, name, Pause.FAULT)
+    return Outcome(Action.STOP, name, Pause.FAULT)
+
+
+class RowOutcome(NamedTuple):
+    """What a row's own code came to, and what it says of the org."""
+
+    verdict: Verdict
+    pause: Pause | None = None
+    smaller: bool = False
+    login: bool = False
+
+
+def judge_row(code: str, rng: Random, *, daily_spent: bool = False) -> RowOutcome:
+    """A row that failed inside a request that went through."""
+    match BY_CODE.get(code):
+        case Class.PERMANENT | Class.FIELD | Class.ACCESS:
+            return RowOutcome(Reject(code))
+        case Class.MISSING:
+            return RowOutcome(Park(rng.uniform(*PARK_S), code))
+        case Class.LIMIT:
+            pause = Pause.DAILY_LIMIT if daily_spent else Pause.CONCURRENT_LIMIT
+            return RowOutcome(_again(code, rng), pause)
+        case Class.DOWN:
+            return RowOutcome(_again(code, rng), Pause.OUTAGE)
+        case Class.DISABLED:
+            return RowOutcome(Stop(advice(code)), Pause.FAULT)
+        case kind:
+            smaller = kind in {Class.LOCK, Class.HEAVY}
+            return RowOutcome(_again(code, rng), smaller=smaller, login=kind is Class.SESSION)
+
+
+def blames_the_org(codes: list[str | None]) -> str | None:
+    """The code that every row of one request was refused for, where that is no fault of the rows.
+
+    `codes` has one entry per row, None for a row that was written.
+    """
+    first = codes[0] if codes else None
+    if first is None or any(code != first for code in codes):
+        return None
+    kind = BY_CODE.get(first)
+    is_blame = kind is Class.FIELD or (
+        kind is Class.ACCESS and len(codes) >= MIN_ROWS_TO_BLAME_THE_ORG
+    )
+    return first if is_blame else None
+
+
+def whole_verdict(outcome: Outcome, rng: Random) -> Verdict:
+    """The verdict for each row of a request that says nothing about single rows."""
+    match outcome.action:
+        case Action.UNKNOWN:
+            return Unknown(outcome.code)
+        case Action.STOP:
+            return Stop(advice(outcome.code))
+        case Action.SPLIT:
+            return Reject(outcome.code)
+        case _:
+            pass
+    return _again(outcome.code, rng, whole=True)
+
+
+def advice(code: str) -> str:
+    """What an admin has to change, to be read by a person."""
+    match BY_CODE.get(code):
+        case Class.FIELD:
+            what = "a mapped field does not exist on Task, or the user may not write it"
+        case Class.ACCESS:
+            what = "give the integration user edit access to these Tasks"
+        case Class.DISABLED:
+            what = "the org does not admit API calls, or has no storage left"
+        case Class.MISSING:
+            what = "no such resource: the object is hidden from the user, or the API version wrong"
+        case _:
+            what = "see the REST API's list of error codes; check endpoint, version, permissions"
+    return f"{code}: {what}"
+
+
+def _again(code: str, rng: Random, *, whole: bool = False) -> Retry:
+    """When the row is handed in again.
+
+    Where nothing is wrong with it, its age is not held against it. A code that no list has is a
+    row's own trouble: it may pass, and if not, the age of the version ends it; not ours to throw
+    away at first sight.
+    """
+    match BY_CODE.get(code):
+        case Class.LOCK | Class.HEAVY | Class.AGAIN:
+            return Retry(rng.uniform(*SOON_S), code)
+        case Class.CODE:
+            return Retry(rng.uniform(*MINUTES_S), code)
+        case Class.HELD:
+            return Retry(rng.uniform(*HELD_S), code)
+        case None if not whole:
+            return Retry(rng.uniform(*MINUTES_S), code)
+        case _:
+            return Retry(rng.uniform(*SOON_S), code, whole_org=True)
