@@ -1,0 +1,245 @@
+"""A transactional producer whose errors are sorted by what one can do about them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from processor.errors import ConfigError, ProcessorError, StopProcessing, Unavailable
+from processor.kafka import client_errors
+from processor.kafka.options import Options, built, producer_options
+
+Answer = TypeVar("Answer")
+
+_log = logging.getLogger(__name__)
+
+TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead process's transaction is aborted after it
+INIT_TIMEOUT_S: Final = 20.0
+CALL_TIMEOUT_S: Final = 5.0  # of one call to the coordinator
+FINISH_TIMEOUT_S: Final = 30.0  # of all attempts to end a transaction, or to queue a record
+
+_REFUSED: Final = frozenset(
+    (
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.RECORD_LIST_TOO_LARGE,
+        KafkaError.INVALID_MSG_SIZE,
+        KafkaError.INVALID_RECORD,
+        KafkaError.INVALID_TIMESTAMP,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+        KafkaError.UNSUPPORTED_FOR_MESSAGE_FORMAT,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        client_errors.UNKNOWN_TOPIC,
+        client_errors.UNKNOWN_PARTITION,
+    )
+)
+"""The broker will refuse the same records again: somebody has to change something."""
+
+
+class MustAbort(ProcessorError):
+    """The transaction can't be committed, but aborted: nothing of it will be visible."""
+
+
+class Dead(ProcessorError):
+    """The outcome is unknown, or the producer can do nothing any more."""
+
+
+def _sorted(error: KafkaError, doing: str) -> ProcessorError:
+    text = f"{doing}: {error.name()}: {error.str()}"
+    if error.code() in _REFUSED:
+        return StopProcessing(f"Kafka refuses what has to be written ({text}); correct that")
+    if error.fatal():
+        return Dead(text)
+    if error.txn_requires_abort():
+        return MustAbort(text)
+    return Dead(text)
+
+
+class TransactionalProducer:
+    """One librdkafka producer, from `open` until it is discarded.
+
+    Raises ConfigError for options that librdkafka does not take.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        options: Options,
+        transactional_id: str,
+        timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+    ) -> None:
+        config = {
+            "linger.ms": 50,  # commit and flush do not wait for it
+            "batch.num.messages": 50_000,
+            "compression.type": "lz4",
+            "queue.buffering.max.messages": 300_000,
+            "queue.buffering.max.kbytes": 262_144,
+            **producer_options(bootstrap_servers, options),
+            "message.max.bytes": 100_000_000,  # the topic's own limit decides, see dead_letters
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",
+            "allow.auto.create.topics": False,
+            "error_cb": self._on_error,
+        }
+        self._producer = built(Producer, config)
+        self._refusals: list[KafkaError] = []
+
+    def open(self) -> None:
+        """Fence every earlier producer of this id, and end its transaction.
+
+        Raises Unavailable, and ConfigError where the id is not allowed to us.
+        """
+        try:
+            self._producer.init_transactions(INIT_TIMEOUT_S)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            text = f"no transactions: {error.name()}: {error.str()}"
+            if error.code() in _REFUSED:
+                raise ConfigError(text) from None
+            raise Unavailable(text) from None
+
+    def begin(self) -> None:
+        self._refusals.clear()
+        self._call(self._producer.begin_transaction, "begin")
+
+    def produce_all(self, topic: str, partition: int, messages: list[dict[str, Any]]) -> None:
+        """Queue messages (`key`, `value`, perhaps `callback`) in their order."""
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        left = messages
+        while left:
+            try:
+                queued = self._producer.produce_batch(topic, left, partition)
+            except BufferError:
+                queued = 0
+            except KafkaException as failure:
+                raise _sorted(failure.args[0], f"produce to {topic}") from None
+            if queued == len(left):
+                return
+            left = self._not_queued(left, topic)
+            self._make_room(deadline)
+
+    @staticmethod
+    def _not_queued(messages: list[dict[str, Any]], topic: str) -> list[dict[str, Any]]:
+        left = []
+        for message in messages:
+            error: KafkaError | None = message.pop("_error", None)
+            if error is None:
+                continue
+            if error.code() != client_errors.QUEUE_FULL:
+                raise _sorted(error, f"produce to {topic}")
+            left.append(message)
+        return left
+
+    def produce(
+        self,
+        topic: str,
+        key: bytes | str | None,
+        value: bytes | None,
+        headers: list[tuple[str, str | bytes | None]],
+        timestamp_ms: int,
+    ) -> None:
+        """Queue one record with headers; the key decides its partition."""
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value,
+                    key,
+                    on_delivery=self._on_delivery,
+                    timestamp=timestamp_ms,
+                    headers=headers,
+                )
+                return
+            except BufferError:
+                self._make_room(deadline)
+            except KafkaException as failure:
+                raise _sorted(failure.args[0], f"produce to {topic}") from None
+
+    def flush(self) -> None:
+        """Wait until everything queued was delivered. Raises MustAbort otherwise."""
+        if self._call(lambda: self._producer.flush(FINISH_TIMEOUT_S), "flush"):
+            raise MustAbort("records were not delivered in time")
+        self._raise_refusal()
+
+    def send_offsets(self, places: Sequence[TopicPartition], member: bytes) -> None:
+        """Make these positions part of the transaction, sent as this member of the group."""
+        self._persist(
+            lambda: self._producer.send_offsets_to_transaction(
+                list(places), member, CALL_TIMEOUT_S
+            ),
+            "send offsets",
+        )
+
+    def commit(self) -> None:
+        """Raises MustAbort, Dead, and StopProcessing where a record was refused for good."""
+        try:
+            self._persist(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S), "commit")
+        except MustAbort:
+            self._raise_refusal()
+            raise
+
+    def abort(self) -> None:
+        """Raises Dead."""
+        try:
+            self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort")
+        except ProcessorError as error:
+            raise Dead(str(error)) from None
+
+    def discard(self) -> None:
+        """Let go of it without waiting for anything."""
+        with contextlib.suppress(KafkaException):  # a fenced one says so once more
+            self._producer.purge(blocking=False)
+            self._producer.poll(0)
+
+    # -- details -----------------------------------------------------------------------------
+
+    def _persist(self, call: Callable[[], None], doing: str) -> None:
+        """Repeat a call that may be repeated, within a bound; then its outcome is unknown."""
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        while True:
+            try:
+                call()
+                return
+            except KafkaException as failure:
+                error: KafkaError = failure.args[0]
+                if error.fatal() or error.txn_requires_abort() or not error.retriable():
+                    raise _sorted(error, doing) from None
+                if time.monotonic() > deadline:
+                    raise Dead(f"{doing}: no answer in time ({error.name()})") from None
+
+    @staticmethod
+    def _call(call: Callable[[], Answer], doing: str) -> Answer:
+        try:
+            return call()
+        except KafkaException as failure:
+            raise _sorted(failure.args[0], doing) from None
+
+    def _make_room(self, deadline: float) -> None:
+        self._call(lambda: self._producer.poll(0.1), "poll")
+        if time.monotonic() > deadline:
+            raise MustAbort("the producer's queue stayed full")
+
+    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None and error.code() in _REFUSED:
+            self._refusals.append(error)
+
+    def _raise_refusal(self) -> None:
+        if self._refusals:
+            raise _sorted(self._refusals[0], "deliver")
+
+    @staticmethod
+    def _on_error(error: KafkaError) -> None:
+        """What matters comes back from the calls; this says why they take so long."""
+        _log.debug("producer: %s: %s", error.name(), error.str())

@@ -1,0 +1,215 @@
+"""Reading a status partition back, up to where it ended when the restore began.
+
+The mark is the log's end with open transactions included: a read-committed reader's own "end"
+stands still before a dead owner's open transaction, and what lies behind it would be missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final, Protocol
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from processor.core.events import MessageState
+from processor.errors import Rejected, StopProcessing, StoreFailed
+from processor.kafka import client_errors
+from processor.kafka.offsets import Answer, Offsets
+from processor.kafka.options import Options, built, consumer_options
+from processor.ports import Restored
+
+_log = logging.getLogger(__name__)
+
+MAX_BUFFERED: Final = 50_000  # records held for a partition while another one is stepped
+
+
+class StatusDecoder(Protocol):
+    """The value of a status record -> the message's state. Raises Rejected."""
+
+    def decode(self, value: bytes) -> MessageState: ...
+
+
+class StatusReader:
+    """One client for all restores under way; none while there are none."""
+
+    def __init__(self, bootstrap_servers: str, options: Options, group_id: str, topic: str) -> None:
+        self._topic = topic
+        self._config: dict[str, object] = {
+            "fetch.wait.max.ms": 100,
+            **consumer_options(bootstrap_servers, options),
+            "group.id": group_id,  # never joined; librdkafka wants one
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "error_cb": _on_error,
+        }
+        for of_groups in ("session.timeout.ms", "heartbeat.interval.ms"):
+            self._config.pop(of_groups, None)
+        self._consumer: Consumer | None = None
+        self._read: dict[int, deque[Message]] = {}
+        self._paused: set[int] = set()
+
+    def open(self, partition: int, offset: int | None) -> None:
+        """Read the partition from the offset on; None: from its beginning."""
+        self.forget(partition)
+        if self._consumer is None:
+            self._consumer = built(Consumer, self._config)
+        start = OFFSET_BEGINNING if offset is None else offset
+        self._read[partition] = deque()
+        self._consumer.incremental_assign([TopicPartition(self._topic, partition, start)])
+
+    def take(self, partition: int, max_records: int, timeout_s: float) -> list[Message]:
+        """The next records and events of the partition, in order."""
+        if self._consumer is None:
+            raise RuntimeError("a restore goes on after the reader was closed")
+        mine = self._read[partition]
+        if not mine:
+            for message in self._consumer.consume(max_records, timeout_s):
+                number = message.partition()
+                if number is None or number < 0:
+                    continue
+                if (kept := self._read.get(number)) is not None:
+                    kept.append(message)
+            self._hold_back(partition)
+        return [mine.popleft() for _ in range(min(max_records, len(mine)))]
+
+    def forget(self, partition: int) -> None:
+        """Stop reading the partition."""
+        if self._read.pop(partition, None) is not None and self._consumer is not None:
+            self._paused.discard(partition)
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            if not self._read:
+                self.close()
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer = None
+        self._read.clear()
+        self._paused.clear()
+
+    def _hold_back(self, stepped: int) -> None:
+        """Keep what is read for others within bounds."""
+        if self._consumer is None:
+            return
+        full = {p for p, kept in self._read.items() if p != stepped and len(kept) >= MAX_BUFFERED}
+        if new := full - self._paused:
+            self._consumer.pause([TopicPartition(self._topic, p) for p in new])
+        if empty := {p for p in self._paused - full if not self._read[p] or p == stepped}:
+            self._consumer.resume([TopicPartition(self._topic, p) for p in empty])
+            self._paused -= empty
+        self._paused |= new
+
+
+class KafkaRestore:
+    """Implements `ports.Restore`."""
+
+    def __init__(
+        self,
+        reader: StatusReader,
+        offsets: Offsets,
+        decoder: StatusDecoder,
+        topic: str,
+        partition: int,
+        checkpoint: int | None,
+    ) -> None:
+        self._reader = reader
+        self._offsets = offsets
+        self._decoder = decoder
+        self._topic = topic
+        self._partition = partition
+        self._checkpoint = checkpoint
+        self._position = checkpoint or 0
+        self._answer: Answer = offsets.ask_high_watermark(topic, partition)
+        self._mark: int | None = None
+        self._reading = False
+
+    def step(self, max_records: int, timeout_s: float) -> Restored:
+        if self._mark is None:
+            self._mark = self._ask_mark(timeout_s)
+            if self._mark is None:
+                return Restored([], self._position, self._position, done=False)
+            if self._position > self._mark:
+                raise StoreFailed(
+                    f"the store of partition {self._partition} is ahead of the status topic"
+                )
+        if self._position >= self._mark:
+            return self._finished([])
+        if not self._reading:
+            self._reader.open(self._partition, self._checkpoint)
+            self._reading = True
+        messages = self._reader.take(self._partition, max_records, timeout_s)
+        changes: list[tuple[str, MessageState | None]] = []
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is not None:
+                self._on_event(error, offset)
+            elif offset is not None and offset >= self._position:
+                changes.append(self._change(message))
+                self._position = offset + 1
+        if self._position >= self._mark:
+            return self._finished(changes)
+        return Restored(changes, self._position, self._mark, done=False)
+
+    def close(self) -> None:
+        if self._reading:
+            self._reading = False
+            self._reader.forget(self._partition)
+
+    def _finished(self, changes: list[tuple[str, MessageState | None]]) -> Restored:
+        self.close()
+        return Restored(changes, self._position, self._position, done=True)
+
+    def _ask_mark(self, timeout_s: float) -> int | None:
+        try:
+            return self._answer.result(timeout_s).offset
+        except FutureTimeoutError:
+            return None
+        except KafkaException as error:
+            _log.warning("%s does not tell where it ends: %s", self._topic, error.args[0].str())
+            self._answer = self._offsets.ask_high_watermark(self._topic, self._partition)
+            return None
+
+    def _on_event(self, error: KafkaError, offset: int | None) -> None:
+        if error.code() == client_errors.PARTITION_EOF:
+            # Positions stop before a trailing transaction marker; the end does not.
+            if offset is not None:
+                self._position = max(self._position, offset)
+        elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET):
+            raise StoreFailed(
+                f"the status topic no longer holds offset {self._position} of partition "
+                f"{self._partition}, where the store stands"
+            )
+        else:
+            _on_error(error)
+
+    def _change(self, message: Message) -> tuple[str, MessageState | None]:
+        key, value = message.key(), message.value()
+        place = f"{self._topic}[{self._partition}] at {message.offset()}"
+        if key is None:
+            raise StopProcessing(f"{place} has no key: somebody else writes to the status topic")
+        if value is None:
+            return key.decode(), None
+        try:
+            return key.decode(), self._decoder.decode(value)
+        except (Rejected, UnicodeDecodeError) as error:
+            raise StopProcessing(
+                f"{place} is not a status record that this version can read ({error}): "
+                "run the version that wrote it, or start with a new status topic and group"
+            ) from error
+
+
+def _on_error(error: KafkaError) -> None:
+    _log.warning("the status topic can't be read now: %s: %s", error.name(), error.str())

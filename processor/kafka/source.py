@@ -1,0 +1,354 @@
+"""The events topic, read by a member of a consumer group.
+
+Whose partition is whose changes only inside `poll`, and the member's identity that fences
+transactions (`membership`) is taken at the same moment, so that the two always belong together.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, cast
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from processor.errors import StopProcessing
+from processor.kafka import client_errors
+from processor.kafka.membership import fencing_metadata, stream_time
+from processor.kafka.offsets import LogEnds
+from processor.kafka.options import (
+    DEFAULT_SESSION_TIMEOUT_MS,
+    Options,
+    built,
+    checked,
+    consumer_options,
+)
+from processor.ports import Position, RawRecord, RebalanceListener
+
+_log = logging.getLogger(__name__)
+
+MAX_POLL_INTERVAL_MS: Final = 300_000
+
+_DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET))
+_NEEDS_SOMEONE: Final = frozenset(
+    (
+        client_errors.AUTHENTICATION,
+        client_errors.SSL,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    )
+)
+
+
+class KafkaSource:
+    """Implements `ports.Source`, and tells the outbox who we are in the group.
+
+    `options` are the user's librdkafka properties. `session_timeout_ms` overrides theirs and is
+    not checked against the lower bound: for tests. Raises ConfigError for bad options.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        group_id: str,
+        topic: str,
+        *,
+        options: Options | None = None,
+        group_protocol: str = "classic",
+        session_timeout_ms: int | None = None,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        user = checked(options or {}, group_protocol)
+        self._topic = topic
+        self._config: dict[str, object] = {
+            "fetch.wait.max.ms": 100,
+            "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
+            **consumer_options(bootstrap_servers, user),
+            "group.id": group_id,
+            "group.protocol": group_protocol,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "allow.auto.create.topics": False,
+            "error_cb": self._on_error,
+        }
+        self._told_by_epoch = group_protocol == "consumer"
+        if group_protocol == "classic":
+            self._config["partition.assignment.strategy"] = "cooperative-sticky"
+            session = session_timeout_ms or user.get(
+                "session.timeout.ms", DEFAULT_SESSION_TIMEOUT_MS
+            )
+            self._config["session.timeout.ms"] = session
+            if session_timeout_ms:
+                self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
+        self._listener: RebalanceListener | None = None
+        self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
+        self._trouble = ""
+        self._stop: str | None = None
+        self._consumer = built(Consumer, self._config)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._joined = False
+        self._member: bytes | None = None
+        self._assigned: set[int] = set()
+        self._stable: set[int] = set()
+        self._found: dict[int, int] = {}  # committed offsets, for the lag before the start
+        self._bases: dict[int, int] = {}  # started partitions, and the offset they started at
+        self._pending: dict[int, int] = {}  # to be started as soon as the client can seek
+        self._unproven: set[int] = set()  # started, and no record or end seen since
+        self._paused: set[int] = set()
+        self._ends_seen: dict[int, int] = {}
+        self._rebalanced = False
+        self._leaving = False
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def subscribe(self, listener: RebalanceListener) -> None:
+        self._listener = listener
+        self._consumer.subscribe(
+            [self._topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
+        for partition, offset in list(self._pending.items()):
+            self._seek(partition, offset)
+        self._rebalanced = False
+        try:
+            messages = self._consumer.consume(max_records, timeout_s)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+            messages = []
+        records = [message for message in messages if message.error() is None]
+        if len(records) != len(messages):
+            self._on_events(message for message in messages if message.error() is not None)
+        if self._stop is not None:
+            raise StopProcessing(self._stop)
+        if self._rebalanced or self._unproven:
+            records = self._wanted(records)
+        if records and self._trouble:
+            self._trouble = ""
+            _log.info("Kafka answers again")
+        self._take_identity()
+        return cast("list[RawRecord]", records)  # the client's stubs allow for more headers
+
+    def _take_identity(self) -> None:
+        """The new protocol tells a member that is given nothing so by its epoch alone."""
+        found = fencing_metadata(self._consumer)
+        if self._told_by_epoch and self._member is not None and found is not None:
+            self._joined = True
+        self._member = found
+
+    def committed(self, partition: int, timeout_s: float) -> Position | None:
+        wanted = [TopicPartition(self._topic, partition)]
+        try:
+            (found,) = self._consumer.committed(wanted, timeout_s)
+        except KafkaException as error:
+            _log.debug("no stable offset of partition %d yet: %s", partition, error)
+            return None
+        if found.error is not None:
+            return None
+        self._stable.add(partition)
+        self._found[partition] = max(found.offset, 0)
+        if found.offset < 0:
+            return Position(-1, 0)
+        return Position(found.offset, stream_time(found.metadata))
+
+    def start(self, partition: int, offset: int) -> None:
+        self._ends_seen.pop(partition, None)
+        self._paused.discard(partition)
+        self._bases[partition] = max(offset, 0)
+        self._unproven.add(partition)
+        self._seek(partition, offset if offset >= 0 else OFFSET_BEGINNING)
+
+    def _seek(self, partition: int, offset: int) -> None:
+        """Right after an assignment the client is not able to yet: then the next poll tries."""
+        place = TopicPartition(self._topic, partition, offset)
+        try:
+            self._consumer.seek(place)
+        except KafkaException as error:
+            _log.debug("partition %d can't be started yet: %s", partition, error)
+            self._pending[partition] = offset
+            return
+        self._pending.pop(partition, None)
+        if partition not in self._paused:
+            self._consumer.resume([place])
+
+    def pause(self, partitions: Collection[int]) -> None:
+        self._paused.update(partitions)
+        self._consumer.pause(self._places(self._assigned.intersection(partitions)))
+
+    def resume(self, partitions: Collection[int]) -> None:
+        self._paused.difference_update(partitions)
+        started = self._bases.keys() - self._pending.keys()
+        self._consumer.resume(self._places(started.intersection(partitions)))
+
+    def joined(self) -> bool:
+        return self._joined
+
+    def at_end(self, partition: int) -> bool:
+        end = self._ends_seen.get(partition)
+        return end is not None and self._reached(partition) <= end
+
+    def lag(self) -> Mapping[int, int]:
+        ends = self._log_ends.latest(self._assigned)
+        return {
+            partition: max(
+                0, end - max(self._reached(partition), self._ends_seen.get(partition, 0))
+            )
+            for partition, end in ends.items()
+        }
+
+    def rejoin(self) -> None:
+        listener = self._listener
+        self._leaving = True
+        self._consumer.close()
+        self._consumer = built(Consumer, self._config)
+        self._forget()
+        if listener is not None:
+            self.subscribe(listener)
+
+    def close(self) -> None:
+        self._consumer.close()
+        self._forget()
+
+    # -- what the outbox asks ----------------------------------------------------------------
+
+    def assigned(self) -> Collection[int]:
+        """The partitions that are ours, as of the last poll."""
+        return self._assigned
+
+    def is_stable(self, partition: int) -> bool:
+        """Whether `committed` has answered for the partition since it became ours."""
+        return partition in self._stable
+
+    def member(self) -> bytes | None:
+        """Our identity in the group as of the last poll, for a transaction's offsets. None while
+        we are not a member: a broker would take such a transaction without any check.
+        """
+        return self._member if self._joined and self._assigned else None
+
+    # -- rebalances --------------------------------------------------------------------------
+
+    def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        fresh = [TopicPartition(self._topic, p.partition, OFFSET_BEGINNING) for p in places]
+        consumer.incremental_assign(fresh)
+        consumer.pause(fresh)
+        self._rebalanced = self._joined = True
+        partitions = [place.partition for place in places]
+        self._assigned.update(partitions)
+        if partitions and self._listener is not None and not self._leaving:
+            self._listener.assigned(partitions)
+
+    def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._member = fencing_metadata(consumer)  # the generation has changed since the poll
+        partitions = [place.partition for place in places]
+        try:
+            if partitions and self._listener is not None and not self._leaving:
+                self._listener.revoked(partitions)
+        finally:
+            self._drop(partitions)
+            consumer.incremental_unassign(places)
+
+    def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        self._rebalanced = True
+        self._member = None
+        partitions = [place.partition for place in places]
+        try:
+            if partitions and self._listener is not None and not self._leaving:
+                self._listener.lost(partitions)
+        finally:
+            self._drop(partitions)
+            consumer.incremental_unassign(places)
+
+    def _drop(self, partitions: Collection[int]) -> None:
+        for partition in partitions:
+            self._assigned.discard(partition)
+            self._stable.discard(partition)
+            self._unproven.discard(partition)
+            self._paused.discard(partition)
+            for known in (self._found, self._bases, self._pending, self._ends_seen):
+                known.pop(partition, None)
+
+    # -- details -----------------------------------------------------------------------------
+
+    def _wanted(self, records: list[Message]) -> list[Message]:
+        """Around a rebalance and after a start the client may hand out what it had fetched
+        before: records of partitions that are not ours any more, or of before the start.
+        """
+        wanted = []
+        for record in records:
+            partition, offset = record.partition(), record.offset()
+            if partition is None or offset is None or partition in self._pending:
+                continue
+            base = self._bases.get(partition)
+            if base is not None and offset >= base:
+                self._unproven.discard(partition)
+                wanted.append(record)
+        return wanted
+
+    def _on_events(self, events: Iterable[Message]) -> None:
+        for event in events:
+            error, partition, offset = event.error(), event.partition(), event.offset()
+            if error is None:
+                continue
+            started = partition in self._bases and partition not in self._pending
+            if error.code() == client_errors.PARTITION_EOF:
+                if started and partition is not None and offset is not None:
+                    self._unproven.discard(partition)
+                    self._ends_seen[partition] = offset
+            elif error.code() in _DATA_LOST:
+                if started:
+                    self._stop = self._lost_data(partition, error)
+            else:
+                self._on_error(error)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Also called by the client itself, from inside `consume`."""
+        if error.fatal():
+            self._stop = f"the Kafka client can't go on: {error.str()}; start the process again"
+            return
+        if error.name() != self._trouble:
+            self._trouble = error.name()
+            level = logging.ERROR if error.code() in _NEEDS_SOMEONE else logging.WARNING
+            _log.log(level, "Kafka does not serve us now: %s: %s", error.name(), error.str())
+
+    def _lost_data(self, partition: int | None, error: KafkaError) -> str:
+        group = self._config["group.id"]
+        return (
+            f"events were deleted before they were read: partition {partition} of {self._topic} "
+            f"no longer holds the offset where group {group} stands ({error.str()}). To go on "
+            f"with what is left: kafka-consumer-groups.sh --reset-offsets --to-earliest "
+            f"--group {group} --topic {self._topic}:{partition} --execute"
+        )
+
+    def _reached(self, partition: int) -> int:
+        """The offset after the last record handed out, or where reading begins."""
+        base = self._bases.get(partition, self._found.get(partition, 0))
+        if partition in self._bases and partition not in self._pending:
+            (place,) = self._consumer.position([TopicPartition(self._topic, partition)])
+            return max(base, place.offset)
+        return base
+
+    def _seen_to(self, partition: int) -> int:
+        """As `_reached`, and past transaction markers where the end was seen."""
+        return max(self._reached(partition), self._ends_seen.get(partition, 0))
+
+    def _places(self, partitions: Iterable[int]) -> list[TopicPartition]:
+        return [TopicPartition(self._topic, partition) for partition in partitions]

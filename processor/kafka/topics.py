@@ -1,0 +1,288 @@
+"""The three topics: made where they are missing, refused where they are not as they must be."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import ConfigResource
+from confluent_kafka.cimpl import NewTopic
+
+from processor.errors import ConfigError, Unavailable
+from processor.kafka import client_errors
+from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
+from processor.kafka.options import Options, built, checked, connection
+
+_log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S: Final = 10.0
+APPEAR_TIMEOUT_S: Final = 30.0  # until every broker knows of a new topic
+DELETE_RETENTION_MS: Final = 7 * 24 * 3_600_000  # how long a store may be away and catch up
+HEADROOM_BYTES: Final = 65_536  # for a dead letter's headers, beyond the largest event
+
+STATUS_CONFIG: Final[Mapping[str, str]] = {
+    "cleanup.policy": "compact",
+    "delete.retention.ms": str(DELETE_RETENTION_MS),
+    "segment.bytes": str(256 * 1024 * 1024),  # what is not yet compacted has to be read back
+    "segment.ms": str(24 * 3_600_000),
+    "min.cleanable.dirty.ratio": "0.3",
+}
+
+_NOT_ALLOWED: Final = frozenset(
+    (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+)
+
+
+class Facts(NamedTuple):
+    """What others need to know of the topics."""
+
+    partitions: int
+    status_topic_id: str
+    delete_retention_ms: int
+    dead_letter_max_bytes: int
+
+
+class Finding(NamedTuple):
+    """One line for an operator. `fatal`: the processor refuses to start."""
+
+    ok: bool
+    text: str
+    fatal: bool = False
+
+
+class Found(NamedTuple):
+    """A topic as it is. `config` None: we may not read it."""
+
+    name: str
+    identity: str
+    partitions: int
+    config: Mapping[str, str] | None
+
+    def value(self, name: str, default: int) -> int:
+        return int((self.config or {}).get(name, default))
+
+
+class Topics:
+    """The topics of one processor. `options` are the user's librdkafka properties.
+
+    `events_partitions` is used only where the events topic is missing; None: then it is refused,
+    because it belongs to whoever writes the events. `replication_factor` -1: the broker's default.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        events: str,
+        status: str,
+        dead_letter: str,
+        *,
+        options: Options | None = None,
+        events_partitions: int | None = None,
+        replication_factor: int = -1,
+    ) -> None:
+        if len({events, status, dead_letter}) < len((events, status, dead_letter)):
+            raise ConfigError("the events, status and dead-letter topics must be three topics")
+        user = checked(options or {}, group_protocol=None)
+        self._admin = built(AdminClient, connection(bootstrap_servers, user))
+        self._bootstrap_servers = bootstrap_servers
+        self._events, self._status, self._dead_letter = events, status, dead_letter
+        self._events_partitions = events_partitions
+        self._replication_factor = replication_factor
+
+    def ensure(self) -> Facts:
+        """Make what is missing. Raises ConfigError, with everything that has to be changed, and
+        Unavailable when the broker does not answer.
+        """
+        events = self._find(self._events)
+        if events is None:
+            if self._events_partitions is None:
+                raise ConfigError(self._missing_events())
+            self._create(self._events, self._events_partitions, {})
+            events = self._await(self._events)
+        if self._find(self._status) is None:
+            self._create(self._status, events.partitions, STATUS_CONFIG)
+        if self._find(self._dead_letter) is None:
+            self._create(self._dead_letter, events.partitions, dead_letter_config(events))
+        status, dead_letter = self._await(self._status), self._await(self._dead_letter)
+        findings = judge(events, status, dead_letter)
+        if fatal := [finding.text for finding in findings if finding.fatal]:
+            raise ConfigError("; ".join(fatal))
+        for finding in findings:
+            if not finding.ok:
+                _log.warning("%s", finding.text)
+        return Facts(
+            events.partitions,
+            status.identity,
+            status.value("delete.retention.ms", DELETE_RETENTION_MS),
+            dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES),
+        )
+
+    def check(self) -> list[Finding]:
+        """How things stand, without changing anything. Raises Unavailable."""
+        events = self._find(self._events)
+        if events is None:
+            made = self._events_partitions is not None
+            return [Finding(made, self._missing_events(), fatal=not made)]
+        return judge(events, self._find(self._status), self._find(self._dead_letter))
+
+    def topic_id(self, name: str) -> str:
+        """The topic's identity: another one after it was deleted and made again.
+
+        Raises ConfigError when it is missing, Unavailable when the broker does not answer.
+        """
+        found = self._describe(name)
+        if found is None:
+            raise ConfigError(f"topic {name} does not exist")
+        return found[0]
+
+    # -- details -----------------------------------------------------------------------------
+
+    def _missing_events(self) -> str:
+        if self._events_partitions is not None:
+            return f"{self._events}: missing, and made at the start"
+        return f"{self._events}: missing. Create it: {self._command(self._events, '6', {})}"
+
+    def _describe(self, name: str) -> tuple[str, int] | None:
+        (answer,) = self._admin.describe_topics(
+            TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S
+        ).values()
+        try:
+            found = answer.result(REQUEST_TIMEOUT_S * 2)
+        except (KafkaException, FutureTimeoutError) as failure:
+            error = failure.args[0] if isinstance(failure, KafkaException) else None
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            if error is not None and error.code() in _NOT_ALLOWED:
+                raise ConfigError(f"{name}: we may not describe it; allow Describe") from None
+            raise Unavailable(f"{name}: the broker does not describe it: {failure}") from None
+        return str(found.topic_id), len(found.partitions)
+
+    def _find(self, name: str) -> Found | None:
+        described = self._describe(name)
+        if described is None:
+            return None
+        resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+        (answer,) = self._admin.describe_configs(
+            [resource], request_timeout=REQUEST_TIMEOUT_S
+        ).values()
+        try:
+            entries = answer.result(REQUEST_TIMEOUT_S * 2)
+        except (KafkaException, FutureTimeoutError) as failure:
+            if isinstance(failure, KafkaException) and failure.args[0].code() in _NOT_ALLOWED:
+                return Found(name, *described, config=None)
+            raise Unavailable(f"{name}: the broker does not tell its settings: {failure}") from None
+        config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
+        return Found(name, *described, config=config)
+
+    def _await(self, name: str) -> Found:
+        deadline = time.monotonic() + APPEAR_TIMEOUT_S
+        while (found := self._find(name)) is None:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{name} was created, and does not appear")
+            time.sleep(0.1)
+        return found
+
+    def _create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
+        topic = NewTopic(name, partitions, self._replication_factor, config=dict(config))
+        (answer,) = self._admin.create_topics([topic], request_timeout=REQUEST_TIMEOUT_S).values()
+        try:
+            answer.result(REQUEST_TIMEOUT_S * 2)
+        except (KafkaException, FutureTimeoutError) as failure:
+            error = failure.args[0] if isinstance(failure, KafkaException) else None
+            if error is None or error.retriable():
+                raise Unavailable(f"{name} could not be created: {failure}") from None
+            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
+                return
+            if error.code() in (client_errors.TIMED_OUT, client_errors.TRANSPORT):
+                raise Unavailable(f"{name} could not be created: {error.str()}") from None
+            command = self._command(name, str(partitions), config)
+            raise ConfigError(
+                f"{name} could not be created ({error.str()}). Create it: {command}"
+            ) from None
+        _log.info("created topic %s with %d partitions", name, partitions)
+
+    def _command(self, name: str, partitions: str, config: Mapping[str, str]) -> str:
+        settings = "".join(f" --config {key}={value}" for key, value in config.items())
+        return (
+            f"kafka-topics.sh --bootstrap-server {self._bootstrap_servers} --create "
+            f"--topic {name} --partitions {partitions}{settings}"
+        )
+
+
+def dead_letter_config(events: Found) -> dict[str, str]:
+    """A dead letter is an event with headers: its topic must hold the largest, of any time."""
+    largest = events.value("max.message.bytes", DEFAULT_MAX_BYTES) + HEADROOM_BYTES
+    return {
+        "max.message.bytes": str(largest),
+        "message.timestamp.after.max.ms": str(2**63 - 1),
+        "message.timestamp.before.max.ms": str(2**63 - 1),
+    }
+
+
+def judge(events: Found, status: Found | None, dead_letter: Found | None) -> list[Finding]:
+    """Every topic against what it must be."""
+    return [_judge_events(events), *_judge_status(events, status), _judge_dead(events, dead_letter)]
+
+
+def _judge_events(events: Found) -> Finding:
+    if "compact" in (events.config or {}).get("cleanup.policy", "delete"):
+        return Finding(
+            ok=False,
+            text=f"{events.name}: it is compacted, so reports may vanish before they are read; "
+            "set cleanup.policy=delete",
+        )
+    return Finding(ok=True, text=f"{events.name}: {events.partitions} partitions")
+
+
+def _judge_status(events: Found, status: Found | None) -> list[Finding]:
+    if status is None:
+        return [Finding(ok=True, text="the status topic is missing, and made at the start")]
+    findings = []
+    if status.partitions != events.partitions:
+        findings.append(
+            Finding(
+                ok=False,
+                text=f"{status.name} has {status.partitions} partitions and {events.name} has "
+                f"{events.partitions}: they must be equal, because a message's status lies in "
+                "the partition of its events. Set another status topic and group, or give "
+                "both topics the same number while they are empty",
+                fatal=True,
+            )
+        )
+    if status.config is None:
+        findings.append(
+            Finding(
+                ok=False,
+                text=f"{status.name}: we may not read its settings; allow DescribeConfigs",
+                fatal=True,
+            )
+        )
+    elif (policy := status.config.get("cleanup.policy")) != "compact":
+        findings.append(
+            Finding(
+                ok=False,
+                text=f"{status.name} has cleanup.policy={policy}: statuses that are still owed "
+                "could vanish; set cleanup.policy=compact",
+                fatal=True,
+            )
+        )
+    return findings or [Finding(ok=True, text=f"{status.name}: compacted, as many partitions")]
+
+
+def _judge_dead(events: Found, dead_letter: Found | None) -> Finding:
+    if dead_letter is None:
+        return Finding(ok=True, text="the dead-letter topic is missing, and made at the start")
+    wanted = events.value("max.message.bytes", DEFAULT_MAX_BYTES)
+    limit = dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES)
+    if limit <= wanted:
+        return Finding(
+            ok=False,
+            text=f"{dead_letter.name} takes records of {limit} bytes, {events.name} of {wanted}: "
+            f"large dead letters will be cut; set max.message.bytes={wanted + HEADROOM_BYTES}",
+        )
+    return Finding(ok=True, text=f"{dead_letter.name}: takes records of {limit} bytes")
