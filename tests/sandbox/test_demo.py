@@ -1,0 +1,193 @@
+"""The demo, small, on the broker in this process; and its judge, by examples."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+
+import pytest
+
+from processor.sandbox import demo
+from processor.sandbox.demo import DemoOptions, DemoReport
+from processor.sandbox.demo_judge import (
+    CATEGORY_FIELD,
+    CODE_FIELD,
+    VERSION_FIELD,
+    is_right,
+    judge,
+    regressions,
+)
+from processor.sandbox.demo_screen import Lines, Progress, summary
+from processor.sandbox.org_tasks import Write
+from processor.sandbox.traffic import Traffic
+from processor.sandbox.traffic_oracle import Expectation, Expected, expected
+
+MESSAGES = 300
+
+
+def arguments(*texts: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    return parser.parse_args(texts)
+
+
+def writes(*values: tuple[int, int], task_id: str = "T") -> list[Write]:
+    """(version, code) of one Task, as a text field and a number field hold them."""
+    return [
+        Write(n, n, task_id, {VERSION_FIELD: float(version), CODE_FIELD: str(code)}, "r")
+        for n, (version, code) in enumerate(values, 1)
+    ]
+
+
+# -- the whole thing ---------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_small_demo_has_every_task_right_whatever_the_org_does() -> None:
+    report = demo.run_demo(DemoOptions(messages=MESSAGES, seed=7, rate=0))
+    assert report.wrong == ()
+    assert report.ok
+    assert report.finished
+    assert report.messages == MESSAGES
+    assert report.tasks_correct == report.tasks_expected > MESSAGES * 0.8
+    assert report.regressions == 0
+    assert report.dead_letters == report.dead_letters_expected > 0
+    assert report.events_ignored == report.events_ignored_expected > 0
+    assert sum(report.faults.values()) > 2
+    assert report.salesforce_rows / MESSAGES < 0.7 * report.events / MESSAGES
+
+
+def test_a_task_that_is_not_as_the_oracle_says_fails_the_demo(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def wrong(traffic: Traffic) -> Expected:
+        wanted = expected(traffic)
+        task_id, expectation = next(iter(wanted.tasks.items()))
+        wanted.tasks[task_id] = expectation._replace(code=299)
+        return wanted
+
+    options = arguments("--messages", "40", "--rate", "0", "--no-faults", "--json")
+    assert demo.main(options, wrong) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    report = json.loads(line)
+    assert not report["ok"]
+    assert report["tasks_correct"] == report["tasks_expected"] - 1
+    assert "expected 299" in report["wrong"][0]
+    assert {
+        "messages", "events", "tasks_expected", "tasks_correct", "regressions",
+        "salesforce_requests", "salesforce_rows", "events_ignored", "dead_letters",
+        "dead_letters_expected", "seconds",
+    } <= report.keys()  # fmt: skip
+
+
+# -- its parts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "path", "count"),
+    [
+        ([(1, 200), (2, 220)], (200, 220), 0),
+        ([(2, 220)], (200, 220), 0),
+        ([(1, 200), (1, 200), (2, 220), (2, 220)], (200, 220), 0),
+        ([(1, 402), (3, 220)], (402, 102, 220), 0),
+        ([(2, 220), (1, 200)], (200, 220), 1),
+        ([(2, 220), (3, 200)], (200, 220), 1),
+        ([(1, 200), (2, 402), (1, 200)], (200, 402, 200), 1),
+        ([(1, 200), (1, 402)], (200, 402), 1),
+        ([(1, 414)], (200, 220), 1),
+        ([], (200, 220), 0),
+    ],
+)
+def test_a_regression_is_an_older_version_or_a_status_that_came_before(
+    values: Sequence[tuple[int, int]], path: tuple[int, ...], count: int
+) -> None:
+    assert regressions(writes(*values), path) == count
+
+
+@pytest.mark.parametrize(
+    ("task", "right"),
+    [
+        ({CODE_FIELD: "220", CATEGORY_FIELD: "Delivery"}, True),
+        ({CODE_FIELD: 220.0, CATEGORY_FIELD: "Delivery"}, True),
+        ({CODE_FIELD: "220", CATEGORY_FIELD: "Failed"}, False),
+        ({CODE_FIELD: "200", CATEGORY_FIELD: "Delivery"}, False),
+        ({}, False),
+    ],
+)
+def test_a_task_is_right_with_code_and_category(task: dict[str, object], right: bool) -> None:
+    assert is_right(task, Expectation("m", "T", 220, "Delivery", (220,))) is right
+
+
+class SmallOrg:
+    """Tasks and a log, as a test sets them."""
+
+    def __init__(self, tasks: dict[str, dict[str, object]], log: list[Write]) -> None:
+        self._tasks, self._log = tasks, log
+
+    def task(self, task_id: str) -> dict[str, object]:
+        return self._tasks[task_id]
+
+    def writes(self, after: int = 0, limit: int | None = None) -> list[Write]:
+        return self._log
+
+
+def test_the_judge_tells_which_task_is_wrong_and_which_was_never_asked_for() -> None:
+    org = SmallOrg(
+        {"T": {CODE_FIELD: "200", CATEGORY_FIELD: "Delivery"}},
+        [*writes((1, 200)), *writes((1, 200), task_id="U")],
+    )
+    verdict = judge(org, {"T": Expectation("m", "T", 220, "Delivery", (200, 220))})
+    assert (verdict.correct, verdict.regressions) == (0, 1)
+    assert verdict.wrong == [
+        "T has 200 (Delivery), expected 220 (Delivery)",
+        "U was written, and no message names it",
+    ]
+
+
+def report(**changes: object) -> DemoReport:
+    values: dict[str, object] = {
+        "messages": 10, "events": 35, "tasks_expected": 9, "tasks_correct": 9, "regressions": 0,
+        "salesforce_requests": 5, "salesforce_rows": 12, "api_calls": 4, "events_ignored": 3,
+        "events_ignored_expected": 3, "dead_letters": 1, "dead_letters_expected": 1,
+        "statuses_published": 20, "faults": {"lock": 2}, "finished": True, "seconds": 1.5,
+        "events_per_second": 23.3, "seed": 7, "broker": "in-process",
+    } | changes  # fmt: skip
+    return DemoReport(**values)  # type: ignore[arg-type]  # values by name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tasks_correct": 8},
+        {"regressions": 1},
+        {"dead_letters": 0},
+        {"dead_letters": 2},
+        {"events_ignored": 2},
+        {"finished": False},
+        {"wrong": ("something",)},
+    ],
+)
+def test_anything_that_is_not_right_makes_the_report_not_ok(changes: dict[str, object]) -> None:
+    assert report().ok
+    assert not report(**changes).ok
+    assert "WRONG" in summary(report(**changes))
+    assert "as it must be" in summary(report())
+
+
+def test_progress_is_a_line_for_each_stage_where_there_is_no_terminal() -> None:
+    out = io.StringIO()
+    lines = Lines(out)
+    for stage in ("starting", "starting", "sending", "sending", "done"):
+        lines.show(Progress(stage, 1.0, 10, 35, 8, 1, 0, 4, 2, 6, 1))
+    lines.say("bye")
+    texts = out.getvalue().splitlines()
+    assert [text.split()[2] for text in texts[:-1]] == ["starting", "sending", "done"]
+    assert texts[-1] == "bye"
+
+
+@pytest.mark.parametrize("wrong", [["--messages", "0"], ["--rate", "-1"], ["--broker", "none"]])
+def test_a_wrong_option_is_refused(wrong: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments(*wrong)
