@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from processor.core.attributes import values_of
+from processor.core.attributes import OF_THE_CODE, values_of
 from processor.core.events import IN_HAND, MessageState
 from processor.ports import Change, Owed, Store, Writer
 from processor.settling import Settling
@@ -23,25 +23,30 @@ class Handing:
     ) -> None:
         self._store, self._writer, self._settling = store, writer, settling
         self._fields, self._org = fields, org
+        self._of_code: dict[int, dict[str, object]] | None = (
+            {} if OF_THE_CODE.issuperset(fields.values()) else None
+        )
 
     def room(self) -> int:
         """How many rows the writer takes now; 0 while the org is paused."""
         return self._writer.room(self._org)
 
-    def wait_s(self, now: int, most_s: float) -> float:
-        """How long until a row is due, at most so long."""
-        due_at = self._store.next_due(self._org)
+    def wait_s(self, partitions: Collection[int], now: int, most_s: float) -> float:
+        """How long until a row of these partitions is due, at most so long."""
+        due_at = self._store.next_due(self._org, partitions)
         if due_at is None:
             return most_s
         return min(max((due_at - now) / 1000, 0.01), most_s)
 
-    def refill(self, now: int) -> None:
-        """Rows whose time has come: noted as in hand in the store first, then submitted."""
+    def refill(self, partitions: Collection[int], now: int) -> None:
+        """Rows of these partitions whose time has come: noted as in hand in the store first, then
+        submitted. A partition that is still being restored must not be among them.
+        """
         room = self.room()
-        if room <= 0:
+        if room <= 0 or not partitions:
             return
         rows: dict[int, list[MessageState]] = {}
-        for partition, state in self._store.due(self._org, now, room):
+        for partition, state in self._store.due(self._org, now, room, partitions):
             rows.setdefault(partition, []).append(state)
         for partition, states in rows.items():
             handed = [state._replace(due_at=IN_HAND) for state in states]
@@ -57,10 +62,19 @@ class Handing:
                 state.version,
                 self._org,
                 state.task_id or "",
-                values_of(state, self._fields),
+                self._values(state),
                 self._settling.hand_over(partition, state, now),
             )
             for state in states
         ]
         if rows:
             self._writer.submit(rows)
+
+    def _values(self, state: MessageState) -> dict[str, object]:
+        """Where they follow from the code alone, they are made once for each code."""
+        if self._of_code is None:
+            return values_of(state, self._fields)
+        values = self._of_code.get(state.code)
+        if values is None:
+            values = self._of_code[state.code] = values_of(state, self._fields)
+        return values

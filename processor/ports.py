@@ -18,7 +18,9 @@ class Clock(Protocol):
     """Time as an argument."""
 
     def now_ms(self) -> int:
-        """Wall clock, milliseconds since 1970 UTC."""
+        """Milliseconds since 1970 UTC. Within a process it never jumps: notes of when a row is
+        due, and since when it is in doubt, are kept by it.
+        """
 
     def monotonic_s(self) -> float:
         """Seconds that never go back and also pass while the machine or process is stopped."""
@@ -227,12 +229,15 @@ class Store(Protocol):
     ) -> None:
         """In one local transaction, with the indexes; `checkpoint` None leaves it as it is."""
 
-    def due(self, org: str, now_ms: int, limit: int) -> list[tuple[int, MessageState]]:
-        """Owed rows with due_at <= now of all open partitions: final ones first, then by due_at;
-        no partition can starve another.
+    def due(
+        self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None
+    ) -> list[tuple[int, MessageState]]:
+        """Owed rows with due_at <= now: final ones first, then by due_at; no partition can starve
+        another. Of these partitions (None: of all that are open; but one that is still being
+        restored holds stale states).
         """
 
-    def next_due(self, org: str) -> int | None:
+    def next_due(self, org: str, partitions: Collection[int] | None = None) -> int | None:
         """The earliest due_at of all owed rows that are not in hand; None: nothing is waiting."""
 
     def owed_rows(self, partition: int) -> Iterator[MessageState]:

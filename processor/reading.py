@@ -17,7 +17,6 @@ class Reading:
         self, source: Source, clock: Clock, batch_records: int, catch_up_records: int
     ) -> None:
         self.positions: dict[int, Position] = {}
-        self.polled_s = clock.monotonic_s()
         self._source, self._clock = source, clock
         self._batch_records, self._catch_up_records = batch_records, catch_up_records
         self._catching_up = False
@@ -31,7 +30,6 @@ class Reading:
             self._source.resume(list(self.positions))
         size = self._catch_up_records if self._catching_up else self._batch_records
         records = self._source.poll(size, timeout_s)
-        self.polled_s = self._clock.monotonic_s()
         self._catching_up = len(records) >= size
         return records
 
@@ -45,7 +43,11 @@ class Reading:
         self.positions.update(positions)
 
     def rewind(self, partitions: Collection[int], wait_s: float = 0.0) -> None:
-        """Read again from where the last committed batch ended, after a while."""
+        """Read again from where the last committed batch ended, after a while.
+
+        Only what was taken out may be put back: a partition of which nothing was read must not
+        be among them, since the source may be about to hand out its records.
+        """
         for partition in partitions:
             if partition in self.positions:
                 self._source.start(partition, self.positions[partition].offset)

@@ -144,7 +144,7 @@ class Settling:
             case Unknown():
                 doubt_at = now
             case Retry(after_s) | Park(after_s):
-                due_at = now + round(after_s * 1000)
+                due_at = _next_second(now + round(after_s * 1000))
             case Stop(what):
                 log.error("salesforce accepts no row: %s", what)
                 due_at = now + STOP_RETRY_MS
@@ -165,3 +165,8 @@ class Settling:
         self._superseded.discard(key)
         if self._oldest is None:
             self._oldest = now
+
+
+def _next_second(at_ms: int) -> int:
+    """Rounded up: rows that come back one by one share a request when they are sent again."""
+    return -(-at_ms // 1000) * 1000

@@ -113,6 +113,9 @@ class Takeovers:
     def __bool__(self) -> bool:
         return bool(self._running)
 
+    def partitions(self) -> list[int]:
+        return list(self._running)
+
     def add(self, takeover: Takeover) -> None:
         self._running[takeover.partition] = takeover
 

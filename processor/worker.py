@@ -15,15 +15,15 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
 from typing import Final
 
-from processor.core.breaker import Breaker
 from processor.core.due import Rules
 from processor.core.events import MessageState
-from processor.core.plan import Plan, plan
-from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
+from processor.core.plan import Plan
+from processor.deciding import Deciding
+from processor.errors import StoreFailed, Unavailable
 from processor.handing import Handing
+from processor.ownership import Ownership
 from processor.ports import (
     Aborted,
     Change,
@@ -96,12 +96,13 @@ class Worker:
         self._settling = Settling(rules)
         self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
         self._takeovers = Takeovers()
-        self._breaker = Breaker()
+        self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules)
         self._reading = Reading(
             ports.source, ports.clock, limits.batch_records, limits.catch_up_records
         )
+        self._ownership = Ownership(limits.lease_s, ports.clock.monotonic_s())
         self._fenced = False
-        self._abandoned = False
+        self._abandoned = self._closed = False
         self._expire_at_s = self._gauges_at_s = 0.0
 
     # -- the loop ----------------------------------------------------------------------------
@@ -122,12 +123,14 @@ class Worker:
             self._start_over()
             return
         records = self._reading.poll(self._poll_timeout_s())
+        self._ownership.polled(self._reading.positions, self._p.clock.monotonic_s())
         try:
             self._take_over()
             self._take_results(self._p.writer.results())
             if not self._fenced:
                 self._advance(records)
-                self._handing.refill(self._p.clock.now_ms())
+            if not self._fenced:
+                self._handing.refill(self._proven(), self._p.clock.now_ms())
         except StoreFailed as failure:
             self._reading.rewind(self._reading.positions)
             self._restore_again(failure)
@@ -135,9 +138,14 @@ class Worker:
 
     def close(self) -> None:
         """Leave the group: what is in flight is awaited, settled and committed."""
-        self._p.source.close()
-        self._p.writer.close(self._limits.revoke_deadline_s)
-        self._p.outbox.close()
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._p.source.close()
+        finally:
+            self._p.writer.close(self._limits.revoke_deadline_s)
+            self._p.outbox.close()
 
     def abandon(self) -> None:
         """Leave after StopProcessing: no commit, no more requests."""
@@ -145,10 +153,8 @@ class Worker:
         self.close()
 
     def owns_partitions(self) -> bool:
-        """The lease (I6): a process that was stopped for long may have lost its partitions
-        without knowing, so it polls before it sends anything more to Salesforce.
-        """
-        return self._p.clock.monotonic_s() - self._reading.polled_s < self._limits.lease_s
+        """The lease (I6), asked from the writer's threads before each request."""
+        return self._ownership.holds(self._p.clock.monotonic_s())
 
     def ready(self) -> tuple[bool, str]:
         """Joined, restored, logged in; else what is missing."""
@@ -159,10 +165,6 @@ class Worker:
         if not self._p.writer.ready():
             return False, "not logged in to Salesforce"
         return True, "ready"
-
-    def last_poll_s(self) -> float:
-        """When the loop last turned, by the monotonic clock."""
-        return self._reading.polled_s
 
     def drained(self) -> bool:
         """Whether all input that was there is read, and nothing is owed to Salesforce."""
@@ -187,14 +189,14 @@ class Worker:
             self._let_go(partitions)
             return
         log.info("revoked partitions=%s", sorted(partitions))
-        running = [p for p in partitions if p in self._reading.positions]
         self._p.writer.quiesce(partitions, self._limits.revoke_deadline_s)
         try:
             self._take_results(self._p.writer.results())
             if not self._fenced:
-                self._publish({p: [] for p in running}, flush=True)
+                running = self._reading.positions.keys() & partitions
+                self._publish({p: [] for p in running}, flush=True, hand_over=False)
         except StoreFailed as failure:
-            log.warning("store failed on revoke: %s", failure)
+            self._restore_again(failure)
         self._let_go(partitions)
 
     def lost(self, partitions: Collection[int]) -> None:
@@ -207,12 +209,19 @@ class Worker:
     def _poll_timeout_s(self) -> float:
         if self._takeovers:
             return 0.0
-        return self._handing.wait_s(self._p.clock.now_ms(), self._limits.poll_timeout_s)
+        return self._handing.wait_s(
+            self._proven(), self._p.clock.now_ms(), self._limits.poll_timeout_s
+        )
+
+    def _proven(self) -> Collection[int]:
+        """The running partitions that are surely ours."""
+        return self._reading.positions.keys() - self._ownership.unproven()
 
     def _take_over(self) -> None:
         for takeover, position in self._takeovers.step(self._p.clock.monotonic_s()):
             partition = takeover.partition
             self._reading.start(partition, position)
+            self._ownership.took_over(partition)
             seconds = self._p.clock.monotonic_s() - takeover.began_s
             self._p.meter.restored(seconds, takeover.restored)
             log.info(
@@ -228,8 +237,11 @@ class Worker:
         again.sort(key=lambda r: r.partition)
         for partition, group in groupby(again, key=lambda r: r.partition):
             rows = list(group)
-            states = self._p.store.get_many(partition, {r.message_id for r in rows})
-            self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+            try:
+                states = self._p.store.get_many(partition, {r.message_id for r in rows})
+                self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+            except StoreFailed as failure:  # the other partitions' results are not to be lost
+                self._restore_again(StoreFailed(str(failure), partition))
 
     def _advance(self, records: Sequence[RawRecord]) -> None:
         batches: dict[int, list[RawRecord]] = {}
@@ -242,7 +254,13 @@ class Worker:
             log.warning("batch is read again: %s", failure)
             self._reading.rewind(batches, failure.retry_after_s)
 
-    def _publish(self, batches: dict[int, list[RawRecord]], *, flush: bool = False) -> None:
+    def _publish(
+        self,
+        batches: dict[int, list[RawRecord]],
+        *,
+        flush: bool = False,
+        hand_over: bool = True,
+    ) -> None:
         """Decide, commit, and only then store and hand over."""
         now, limits = self._p.clock.now_ms(), self._limits
         flush = flush or self._settling.flush_due(
@@ -253,11 +271,19 @@ class Worker:
                 if partition in self._reading.positions:
                     batches.setdefault(partition, [])
         expiring = self._expiring()
-        for partition in expiring:
+        for partition in (*expiring, *self._ownership.unproven()):
             batches.setdefault(partition, [])
         if not batches:
             return
-        plans = self._decide(batches, expiring, flush=flush, now=now)
+        room = self._handing.room() if hand_over else 0
+        plans = self._deciding.plans(
+            self._deciding.decode(batches),
+            self._reading.positions,
+            expiring,
+            flush=flush,
+            now=now,
+            room=room,
+        )
         transaction = build(self._reading.positions, batches, plans)
         began_s = self._p.clock.monotonic_s()
         outcome = self._p.outbox.commit(transaction)
@@ -266,48 +292,17 @@ class Worker:
         match outcome:
             case Committed():
                 self._reading.committed(transaction.positions)
+                self._deciding.committed()
+                self._ownership.proven(transaction.positions)
                 self._settle_published(plans)
                 count(self._p.meter, batches, plans, now)
                 self._keep(plans, outcome, now)
             case Aborted(why):
                 log.warning("transaction aborted: %s", why)
-                self._reading.rewind(batches, ABORTED_WAIT_S)
+                self._reading.rewind([p for p, batch in batches.items() if batch], ABORTED_WAIT_S)
             case Fenced(why):
                 log.warning("fenced: %s", why)
                 self._fenced = True
-
-    def _decide(
-        self,
-        batches: Mapping[int, list[RawRecord]],
-        expiring: Mapping[int, list[MessageState]],
-        *,
-        flush: bool,
-        now: int,
-    ) -> dict[int, Plan]:
-        room = self._handing.room()
-        plans: dict[int, Plan] = {}
-        for partition, batch in batches.items():
-            events = self._p.decoder.decode(batch)
-            if self._breaker.opens([isinstance(event, Rejected) for event in events]):
-                raise StopProcessing(
-                    "most of the recent events can't be decoded: see the dead-letter topic's "
-                    "reasons, mend the producer or the schema, and start again"
-                )
-            ids = {event[0] for event in events if not isinstance(event, Rejected)}
-            settlements = self._settling.of(partition, None if flush else ids)
-            ids.update(map(itemgetter(0), settlements))
-            plans[partition] = plan(
-                events,
-                self._p.store.get_many(partition, ids) if ids else {},
-                settlements,
-                rules=self._rules,
-                now=now,
-                stream_time=self._reading.positions[partition].stream_time,
-                expired=expiring.get(partition, ()),
-                room=room,
-            )
-            room -= len(plans[partition].hand_over)
-        return plans
 
     def _keep(self, plans: Mapping[int, Plan], committed: Committed, now: int) -> None:
         """The store follows the commit; the writer gets what is due at once."""
@@ -338,6 +333,7 @@ class Worker:
             self._takeovers.drop(partition)
             self._settling.forget(partition)
             self._reading.forget(partition)
+            self._ownership.forget(partition)
             self._p.store.close(partition)
 
     def _restore_again(self, failure: StoreFailed) -> None:
@@ -354,14 +350,13 @@ class Worker:
 
     def _start_over(self) -> None:
         """All partitions count as lost: a new producer, and join the group anew."""
-        self._let_go(list(self._reading.positions))
+        self._let_go({*self._reading.positions, *self._takeovers.partitions()})
         try:
             self._p.outbox.renew()
         except Unavailable as failure:
             log.warning("no new producer yet: %s", failure)
             self._p.writer.wait(failure.retry_after_s)
             return
-        self._takeovers = Takeovers()
         self._fenced = False
         self._p.source.rejoin()
 

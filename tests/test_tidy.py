@@ -48,11 +48,13 @@ LAYERS = {
     "processor.ports": layer("core errors"),
     "processor.config": layer("core errors"),
     # The edges: each with its own library, none with another edge.
-    "processor.kafka": layer("core ports errors resources", "confluent_kafka fastavro"),
+    "processor.kafka": layer("core ports errors resources", "confluent_kafka fastavro httpx2"),
     "processor.salesforce": layer("core ports errors resources", "simple_salesforce requests"),
     "processor.state": layer("core ports errors resources", "lmdb"),
     "processor.metrics": layer("core ports errors", "prometheus_client"),
     "processor.http": layer("core ports errors", "prometheus_client"),
+    "processor.clock": layer("ports"),
+    "processor.logs": layer(),
 }
 
 # Only these put the parts together, so they may import anything.

@@ -20,6 +20,9 @@ ATTRIBUTES: Final[Mapping[str, Callable[[MessageState], object]]] = {
 }
 """Attribute name -> its value. `version` is for a fence in the org: it only ever grows."""
 
+OF_THE_CODE: Final = frozenset(("category", "code", "description", "final"))
+"""Attributes that are the same for every message with the same code."""
+
 
 def values_of(state: MessageState, fields: Mapping[str, str]) -> dict[str, object]:
     """The values of a Task's fields, by a mapping of field name -> attribute name."""

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from processor.core.codes import CODES
+from processor.core.codes import CODES, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, resolve
 from processor.core.due import Rules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
@@ -26,6 +26,7 @@ class Plan:
     rejected: list[tuple[int, Rejected]] = field(default_factory=list)
     too_late: list[tuple[int, Rejected]] = field(default_factory=list)
     refused: list[tuple[MessageState, Settlement]] = field(default_factory=list)
+    ready: list[str] = field(default_factory=list)
     hand_over: list[MessageState] = field(default_factory=list)
     settled: list[tuple[MessageState, Settlement]] = field(default_factory=list)
     superseding: list[str] = field(default_factory=list)
@@ -42,8 +43,10 @@ class _Draft:
 
     old: MessageState | None
     history: dict[int, int]
-    task: tuple[int, str | None]
-    account: tuple[int, str | None]
+    task_id: str | None
+    task_at: int
+    account_id: str | None
+    account_at: int
     merged: list[int]
 
 
@@ -104,22 +107,12 @@ def _merge_events(
             continue
         draft = drafts.get(message_id)
         if draft is None:
-            old = states.get(message_id)
-            if old is not None:
-                draft = _Draft(
-                    old,
-                    old.history.copy(),
-                    (old.task_at, old.task_id),
-                    (old.account_at, old.account_id),
-                    [],
-                )
-            elif at < stream_time - rules.retention_ms:
+            draft = _open(event, states.get(message_id), stream_time - rules.retention_ms)
+            if draft is None:
                 late = Rejected("too_late", "older than the retention, and nothing is known of it")
                 result.too_late.append((index, late))
                 dropped.append((code, "too_late"))
                 continue
-            else:
-                draft = _Draft(None, {}, (at, task_id), (at, account_id), [])
             drafts[message_id] = draft
         history = draft.history
         seen = history.get(code)
@@ -128,68 +121,92 @@ def _merge_events(
             draft.merged.append(code)
         else:
             dropped.append((code, "duplicate"))
-        if at > draft.task[0] or task_id != draft.task[1]:
-            draft.task = _later(draft.task, (at, task_id))
-        if at > draft.account[0] or account_id != draft.account[1]:
-            draft.account = _later(draft.account, (at, account_id))
+        if task_id == draft.task_id:
+            draft.task_at = max(at, draft.task_at)
+        elif _is_later(at, task_id, draft.task_at, draft.task_id):
+            draft.task_at, draft.task_id = at, task_id
+        if account_id == draft.account_id:
+            draft.account_at = max(at, draft.account_at)
+        elif _is_later(at, account_id, draft.account_at, draft.account_id):
+            draft.account_at, draft.account_id = at, account_id
     result.stream_time = stream_time
     result.counts.update(dropped)
 
 
-def _later(known: tuple[int, str | None], other: tuple[int, str | None]) -> tuple[int, str | None]:
-    """A last-writer register: a value once known is never blanked by an event that lacks it."""
-    if other[1] is None:
-        return known
-    if known[1] is None:
-        return other
-    return max(known, other)
+def _open(event: DeliveryEvent, old: MessageState | None, horizon: int) -> _Draft | None:
+    """A message at its first event of the batch; None where that event comes too late."""
+    if old is not None:
+        _, history, _, task_id, task_at, account_id, account_at, *_ = old
+        return _Draft(old, history.copy(), task_id, task_at, account_id, account_at, [])
+    _, _, at, _, task_id, account_id = event
+    if at < horizon:
+        return None
+    return _Draft(None, {}, task_id, at, account_id, at, [])
+
+
+def _is_later(at: int, value: str | None, known_at: int, known: str | None) -> bool:
+    """Whether a value replaces another in a last-writer register: the later, then the greater.
+
+    A value once known is never blanked by an event that lacks it.
+    """
+    if value is None or known is None:
+        return known is None
+    return (at, value) > (known_at, known)
 
 
 def _finish(
     message_id: str, draft: _Draft, result: Plan, rules: Rules, now: int
 ) -> MessageState | None:
     """The new state of a message; None when the batch told nothing new."""
-    old = draft.old
-    task_at, task_id = draft.task
-    account_at, account_id = draft.account
+    old, history, task_id = draft.old, draft.history, draft.task_id
+    task_at, account_at = draft.task_at, draft.account_at
     if old is None:
-        code = resolve(draft.history)
+        code = resolve(history)
         _count(draft, code, result)
+        due_at = now + rules.hold_ms(code)
+        if due_at <= now:
+            result.ready.append(message_id)
         return MessageState(
             message_id,
-            draft.history,
+            history,
             code,
             task_id,
             task_at,
-            account_id,
+            draft.account_id,
             account_at,
-            version=1,
-            version_at=now,
-            due_at=now + rules.hold_ms(code),
+            1,
+            now,
+            due_at=due_at,
         )
-    registers = (old.task_at, old.task_id, old.account_at, old.account_id)
-    if not draft.merged and (*draft.task, *draft.account) == registers:
-        return None
-    code = resolve(draft.history) if draft.merged else old.code
+    if not draft.merged:
+        registers = (task_id, task_at, draft.account_id, account_at)
+        if registers == old[3:7]:
+            return None
+    code = resolve(history) if draft.merged else old.code
     _count(draft, code, result)
-    changed = code != old.code or task_id != old.task_id
-    if changed and old.due_at == IN_HAND:
-        result.superseding.append(message_id)
+    version, version_at, due_at = old.version, old.version_at, old.due_at
+    if code != old.code or task_id != old.task_id:
+        version, version_at = version + 1, now
+        if due_at == IN_HAND:
+            result.superseding.append(message_id)
+        due_at = rules.due_at(code, now, old)
+    if due_at <= now:
+        result.ready.append(message_id)
     return MessageState(
         message_id,
-        draft.history,
+        history,
         code,
         task_id,
         task_at,
-        account_id,
+        draft.account_id,
         account_at,
-        old.version + 1 if changed else old.version,
-        now if changed else old.version_at,
+        version,
+        version_at,
         old.settled_version,
         old.settled_code,
         old.settled_at,
         old.settled_outcome,
-        rules.due_at(code, now, old) if changed else old.due_at,
+        due_at,
         old.doubt_at,
     )
 
@@ -208,9 +225,12 @@ def _count(draft: _Draft, code: int, result: Plan) -> None:
     if len(history) == 1:
         return
     before = old.history if old is not None else {}
-    result.conflicts += in_conflict(history) and not (before and in_conflict(before))
-    if CODES[code].final:
+    stage = CODES[code].stage
+    if stage > Stage.UNDELIVERED:
+        result.conflicts += in_conflict(history) and not (before and in_conflict(before))
+    elif stage is Stage.UNDELIVERED:
         result.hidden += hides_progress(history) and not (before and hides_progress(before))
+    if stage >= Stage.UNDELIVERED:
         became_final = old is None or not CODES[old.code].final
         result.same_stamps += became_final and all_at_once(history)
 
@@ -225,14 +245,17 @@ def _settle(
     if state is None or settlement.version <= state.settled_version:
         return
     current = settlement.version == state.version  # else superseded: the newer version is owed
-    new = state._replace(
-        settled_version=settlement.version,
-        settled_code=settlement.code,
-        settled_at=settlement.at,
-        settled_outcome=settlement.outcome,
-        due_at=0 if current else state.version_at + rules.hold_ms(state.code),
-        doubt_at=0 if current else state.doubt_at,
+    new = MessageState(
+        *state[:-6],
+        settlement.version,
+        settlement.code,
+        settlement.at,
+        settlement.outcome,
+        0 if current else state.version_at + rules.hold_ms(state.code),
+        0 if current else state.doubt_at,
     )
+    if not current:
+        result.ready.append(message_id)
     result.changes[message_id] = (before, new)
     if settlement.outcome is Outcome.REJECTED:
         result.refused.append((new, settlement))
@@ -243,9 +266,10 @@ def _hand_over(result: Plan, now: int, room: int) -> None:
     """Rows that are due at once go straight to the writer, as far as it has room."""
     if room <= 0:
         return
-    for message_id, (old, new) in result.changes.items():
-        if new.owed and new.due_at <= now:
-            handed = new._replace(due_at=IN_HAND)
+    for message_id in result.ready:
+        old, new = result.changes[message_id]
+        if new.version != new.settled_version and new.due_at <= now:
+            handed = MessageState(*new[:-2], IN_HAND, new.doubt_at)
             result.changes[message_id] = (old, handed)
             result.hand_over.append(handed)
             if len(result.hand_over) == room:

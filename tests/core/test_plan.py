@@ -127,10 +127,10 @@ def test_the_version_grows_with_each_change_of_what_salesforce_is_given(
 def test_a_status_is_owed_until_its_version_is_settled() -> None:
     partition = Partition()
     partition.take([event(200, NOW)])
-    assert partition.states["m"].owed
+    before = partition.states["m"]
     partition.settle(1, 200)
-    assert not partition.states["m"].owed
-    assert partition.states["m"].due_at == 0
+    after = partition.states["m"]
+    assert (before.owed, after.owed, after.due_at) == (True, False, 0)
 
 
 def test_200_settled_402_unanswered_then_a_late_102_is_still_owed() -> None:
@@ -195,6 +195,21 @@ def test_an_older_event_can_still_bring_an_account() -> None:
     result = partition.take([event(220, NOW, account="b")])
     assert result.changes["m"][1].account_id == "b"
     assert result.changes["m"][1].version == 1
+
+
+def test_of_two_accounts_at_one_time_the_greater_is_kept_even_if_it_comes_twice() -> None:
+    partition = Partition()
+    partition.take([event(220, NOW, account="a")])
+    partition.take([event(220, NOW, account="b")])
+    assert partition.states["m"].account_id == "b"
+
+
+def test_a_row_that_is_due_is_not_handed_over_where_it_was_settled_in_the_same_batch() -> None:
+    partition = Partition()
+    partition.take([event(220, NOW, account=None)])
+    settled = Settlement("m", 1, 220, NOW, Outcome.WRITTEN)
+    result = partition.take([event(220, NOW, account="b")], settled, room=9)
+    assert (result.hand_over, partition.states["m"].owed) == ([], False)
 
 
 def test_a_known_value_is_never_blanked_and_a_later_one_wins_in_any_order() -> None:

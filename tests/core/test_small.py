@@ -31,7 +31,10 @@ def test_the_breaker_opens_on_more_than_half_and_at_least_a_hundred(
     batches: list[list[bool]], opens: bool
 ) -> None:
     breaker = Breaker()
-    assert [breaker.opens(batch) for batch in batches][-1] is opens
+    for batch in batches:
+        before, breaker = breaker, breaker.after(batch)
+        assert before.after(batch).is_open is breaker.is_open
+    assert breaker.is_open is opens
 
 
 def test_attributes_of_a_status() -> None:

@@ -1,0 +1,163 @@
+"""The command line: reads arguments, composes the parts, turns errors into exit codes.
+
+Exit codes: 0 done · 1 stopped, or what was checked is wrong · 2 a setting or an argument is
+wrong · 75 a far side did not answer (try again) · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from typing import Final
+
+from processor.errors import ConfigError, StopProcessing, Unavailable
+
+EXIT_WRONG: Final = 1
+EXIT_CONFIG: Final = 2
+EXIT_UNAVAILABLE: Final = 75  # EX_TEMPFAIL of sysexits.h
+EXIT_INTERRUPTED: Final = 130
+
+_DESCRIPTION = """\
+Carries SMS delivery reports from Kafka to Salesforce Tasks: one true status per message.
+
+  processor demo             see the whole job at work, here, with nothing to install
+  processor check            are the broker, the topics, the registry and the org as they must be?
+  processor run              process events until told to stop (SIGTERM, SIGINT)
+
+Settings come from a TOML file (--config) and the environment (PROCESSOR_KAFKA__GROUP_ID=...);
+`processor settings` lists them with their defaults.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except ConfigError as error:
+        print(f"processor: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except StopProcessing as error:
+        print(f"processor: stopped: {error}", file=sys.stderr)
+        return EXIT_WRONG
+    except Unavailable as error:
+        print(f"processor: {error}", file=sys.stderr)
+        return EXIT_UNAVAILABLE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone, which is its right
+        return EXIT_WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="processor",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("sms-status-processor"))
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _run(_with_config(commands, "run", "process events until told to stop"))
+    _check(_with_config(commands, "check", "check the broker, topics, registry and org"))
+    _produce(_with_config(commands, "produce", "delivery reports (JSON Lines) -> the events topic"))
+    _schemas(commands)
+    _demo(commands.add_parser("demo", help="the whole job on a sandbox broker and org"))
+    _codes(commands.add_parser("codes", help="the catalogue of status codes"))
+    settings = commands.add_parser("settings", help="every setting, its type and default")
+    settings.set_defaults(command=_settings_command)
+    return parser
+
+
+def _with_config(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what.capitalize() + ".")
+    parser.add_argument("--config", metavar="FILE", help="TOML file (default: $PROCESSOR_CONFIG)")
+    return parser
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="read to the end that was there at the start, wait until nothing is owed, and exit",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="with --once: exit with 1 when something is still owed after so long",
+    )
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.run import run
+
+        return run(options.config, once=options.once, timeout_s=options.timeout)
+
+    parser.set_defaults(command=command)
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.check import check
+
+        return check(options.config)
+
+    parser.set_defaults(command=command)
+
+
+def _produce(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="one JSON report a line; - reads stdin")
+    parser.add_argument(
+        "--keep-time",
+        action="store_true",
+        help="records carry the reports' own times: for a backfill of old reports",
+    )
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.produce import produce
+
+        return produce(options.config, options.file, keep_time=options.keep_time)
+
+    parser.set_defaults(command=command)
+
+
+def _schemas(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    group = commands.add_parser("schemas", help="the Avro schemas")
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    register = _with_config(verbs, "register", "register the schemas with the Schema Registry")
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.schemas import register
+
+        return register(options.config)
+
+    register.set_defaults(command=command)
+
+
+def _demo(parser: argparse.ArgumentParser) -> None:
+    from processor.sandbox import demo
+
+    demo.add_arguments(parser)
+    parser.set_defaults(command=demo.main)
+
+
+def _codes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="one JSON array")
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.catalogue import show_codes
+
+        return show_codes(as_json=options.json)
+
+    parser.set_defaults(command=command)
+
+
+def _settings_command(_options: argparse.Namespace) -> int:
+    from processor.commands.catalogue import show_settings
+
+    return show_settings()

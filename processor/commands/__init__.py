@@ -1,0 +1,1 @@
+"""One module per command of the CLI. Only these (and the sandbox) put the parts together."""

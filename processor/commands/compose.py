@@ -1,0 +1,239 @@
+"""The composition root: settings -> a worker with all its parts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+
+from processor.clock import SystemClock
+from processor.config import Settings
+from processor.core.due import Rules
+from processor.core.report import DecodeStats, ReportRules
+from processor.errors import ConfigError, Unavailable
+from processor.http import Heartbeat, HttpServer
+from processor.kafka.avro import AvroDecoder
+from processor.kafka.registry import Registry, prefix_for
+from processor.kafka.source import KafkaSource
+from processor.kafka.status_codec import StatusCodec
+from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.kafka.topics import Facts, Topics
+from processor.metrics import Metrics
+from processor.ports import Clock
+from processor.resources import schema_text
+from processor.salesforce.client import Client, Login
+from processor.salesforce.verdicts import BY_CODE
+from processor.salesforce.writer import SalesforceWriter, WriterSettings
+from processor.state import LmdbStore
+from processor.worker import Limits, Ports, Worker
+
+log = logging.getLogger(__name__)
+
+ORG: Final = "default"
+EVENT_SCHEMA: Final = "delivery_event.avsc"
+STATUS_SCHEMA: Final = "delivery_status.avsc"
+BROKER_SESSION_S: Final = 45.0  # the broker's default where it decides (KIP-848)
+
+
+@dataclass(slots=True)
+class Application:
+    """A worker and what it runs on. `run` once, then `close`."""
+
+    worker: Worker
+    writer: SalesforceWriter
+    metrics: CollectorRegistry
+    http: HttpServer
+    heartbeat: Heartbeat
+    resources: ExitStack
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Process events until `stopping`, asked once a turn, says so; then hand over cleanly.
+
+        Raises StopProcessing when going on would lose data.
+        """
+
+        def stop_now() -> bool:
+            self.heartbeat.beat()
+            return stopping()
+
+        self.http.start()
+        self.worker.run(stop_now)
+
+    def close(self) -> None:
+        """Let go of everything. After an error in `run` nothing more is committed."""
+        self.resources.close()
+
+
+def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
+    """Build everything; nothing is consumed yet.
+
+    `facts`: of topics that are known to be right (a broker that can't tell). Raises ConfigError
+    with what to change, Unavailable when a far side that is needed to start does not answer.
+    """
+    with ExitStack() as resources:
+        clock = SystemClock()
+        facts = facts or topics(settings).ensure()
+        registry = connect_registry(settings, clock)
+        if registry is not None:
+            resources.callback(registry.close)
+        stats = DecodeStats()
+        metrics = CollectorRegistry()
+        meter = Metrics(
+            metrics,
+            version=version("sms-status-processor"),
+            salesforce_codes=BY_CODE,
+            stamps=stats,
+        )
+        source = _source(settings)
+        outbox = _outbox(settings, source, registry, facts)
+        outbox.renew()
+        client = Client(login(settings), meter)
+        resources.callback(client.close)
+        _check_fields(client, settings)
+        workers: list[Worker] = []  # the writer asks the worker for its lease
+        writer = SalesforceWriter(
+            ORG,
+            client,
+            clock,
+            lambda: any(worker.owns_partitions() for worker in workers),
+            meter,
+            WriterSettings(
+                window_rows=settings.salesforce.window_rows,
+                linger_s=settings.salesforce.linger_s,
+                requests_in_flight=settings.salesforce.requests_in_flight,
+            ),
+        )
+        store = LmdbStore(
+            settings.state.require_dir(),
+            facts.status_topic_id,
+            clock=clock,
+            delete_retention_ms=facts.delete_retention_ms,
+            map_limit_bytes=settings.state.map_limit_bytes,
+        )
+        ports = Ports(
+            source, decoder(settings, stats, registry), outbox, store, writer, meter, clock
+        )
+        worker = Worker(ports, rules(settings), _limits(settings), settings.salesforce.fields, ORG)
+        workers.append(worker)
+        resources.callback(worker.abandon)
+        heartbeat = Heartbeat(clock, settings.http.health_limit_s)
+        http = HttpServer(
+            settings.http.host, settings.http.port, metrics, heartbeat.probe, worker.ready
+        )
+        resources.callback(http.close)
+        return Application(worker, writer, metrics, http, heartbeat, resources.pop_all())
+
+
+def topics(settings: Settings) -> Topics:
+    """The three topics, to be made or checked."""
+    kafka = settings.kafka
+    return Topics(
+        kafka.bootstrap_servers,
+        kafka.events_topic,
+        kafka.status_topic,
+        kafka.dead_letter_topic,
+        options=kafka.options,
+    )
+
+
+def connect_registry(settings: Settings, clock: Clock) -> Registry | None:
+    """The Schema Registry, where one is set."""
+    url = settings.schema_registry.url
+    if url is None:
+        return None
+    return Registry.connect(str(url), settings.schema_registry.options, clock)
+
+
+def login(settings: Settings) -> Login:
+    """How to log in to Salesforce. Raises ConfigError where the settings are not enough."""
+    salesforce = settings.require_salesforce()
+    return Login(
+        domain=salesforce.domain or "",
+        consumer_key=str(salesforce.consumer_key or ""),
+        consumer_secret=str(salesforce.consumer_secret) if salesforce.consumer_secret else None,
+        username=salesforce.username,
+        private_key=salesforce.private_key(),
+        endpoint_url=str(salesforce.endpoint_url) if salesforce.endpoint_url else None,
+        api_version=salesforce.api_version,
+        request_timeout_s=salesforce.request_timeouts_s,
+    )
+
+
+def decoder(settings: Settings, stats: DecodeStats, registry: Registry | None) -> AvroDecoder:
+    """Reads events as the settings say."""
+    return AvroDecoder(
+        [schema_text(EVENT_SCHEMA)],
+        ReportRules(settings.events.time_fields, settings.salesforce.task_id_metadata_key),
+        stats,
+        registry,
+        plain=settings.events.encoding == "plain",
+    )
+
+
+def rules(settings: Settings) -> Rules:
+    """The core's settings, in milliseconds."""
+    salesforce = settings.salesforce
+    return Rules(
+        failure_hold_ms=round(salesforce.failure_hold_s * 1000),
+        intermediate_hold_ms=round(salesforce.intermediate_hold_s * 1000),
+        unknown_after_ms=round(salesforce.unknown_after_s * 1000),
+        give_up_after_ms=round(salesforce.give_up_after_s * 1000),
+        retention_ms=round(settings.state.retention_s * 1000),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    session_s = (settings.kafka.session_timeout_ms or BROKER_SESSION_S * 1000) / 1000
+    return Limits(
+        batch_records=settings.batch.max_records,
+        catch_up_records=settings.batch.catch_up_max_records,
+        poll_timeout_s=settings.batch.timeout_s,
+        settle_interval_s=settings.salesforce.settle_interval_s,
+        revoke_deadline_s=settings.worker.revoke_deadline_s,
+        lease_s=session_s / 2,
+    )
+
+
+def _source(settings: Settings) -> KafkaSource:
+    kafka = settings.kafka
+    return KafkaSource(
+        kafka.bootstrap_servers,
+        kafka.group_id,
+        kafka.events_topic,
+        options=kafka.options,
+        group_protocol=kafka.group_protocol,
+        session_timeout_ms=kafka.session_timeout_ms,
+    )
+
+
+def _outbox(
+    settings: Settings, source: KafkaSource, registry: Registry | None, facts: Facts
+) -> KafkaOutbox:
+    kafka = settings.kafka
+    schema = schema_text(STATUS_SCHEMA)
+    codec = StatusCodec(schema, prefix_for(schema, kafka.status_topic, registry), registry)
+    return KafkaOutbox(
+        kafka.bootstrap_servers,
+        source,
+        codec,
+        Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic),
+        options=kafka.options,
+        transactional_id=kafka.transactional_id,
+        dead_letter_max_bytes=facts.dead_letter_max_bytes,
+    )
+
+
+def _check_fields(client: Client, settings: Settings) -> None:
+    """An org that is down now does not keep us from consuming; a wrong mapping does."""
+    try:
+        problems = client.check_fields(settings.salesforce.fields)
+    except Unavailable as failure:
+        log.warning("the Task's fields are not checked: %s", failure)
+        return
+    if problems:
+        raise ConfigError("SALESFORCE__FIELDS: " + "; ".join(problems))

@@ -1,0 +1,42 @@
+"""`processor produce FILE`: delivery reports as JSON Lines -> Avro events on the topic."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from processor.clock import SystemClock
+from processor.commands.compose import EVENT_SCHEMA, connect_registry
+from processor.config import load_settings
+from processor.errors import ConfigError
+from processor.kafka.options import producer_options
+from processor.kafka.produce import EventEncoder, produce_lines
+from processor.kafka.registry import prefix_for
+from processor.logs import set_up_logging
+from processor.reports import read_lines
+from processor.resources import schema_text
+
+
+def produce(config: str | None, file: str, *, keep_time: bool) -> int:
+    """0; 1 when a line was bad. Each bad line is told with its number, and the rest goes on."""
+    settings = load_settings(config)
+    set_up_logging(settings.log.level, settings.log.format)
+    kafka = settings.kafka
+    registry = connect_registry(settings, SystemClock())
+    schema = schema_text(EVENT_SCHEMA)
+    encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
+    producer = Producer(producer_options(kafka.bootstrap_servers, kafka.options))
+    try:
+        stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error
+    with stream:
+        summary = produce_lines(
+            read_lines(stream), producer, kafka.events_topic, encoder, keep_time=keep_time
+        )
+    for line, reason in summary.bad:
+        print(f"{file}:{line}: {reason}", file=sys.stderr)
+    print(f"sent {summary.sent}, bad {len(summary.bad)}")
+    return 1 if summary.bad else 0

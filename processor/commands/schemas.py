@@ -1,0 +1,25 @@
+"""`processor schemas register`: our schemas into the Schema Registry, before a first deployment."""
+
+from __future__ import annotations
+
+from processor.clock import SystemClock
+from processor.commands.compose import EVENT_SCHEMA, STATUS_SCHEMA, connect_registry
+from processor.config import load_settings
+from processor.errors import ConfigError
+from processor.kafka.registry import register_schemas
+from processor.resources import schema_text
+
+
+def register(config: str | None) -> int:
+    """Print a line for each subject."""
+    settings = load_settings(config, needs=("registry",))
+    registry = connect_registry(settings, SystemClock())
+    if registry is None:
+        raise ConfigError("SCHEMA_REGISTRY__URL: is missing")
+    texts = {
+        settings.kafka.events_topic: schema_text(EVENT_SCHEMA),
+        settings.kafka.status_topic: schema_text(STATUS_SCHEMA),
+    }
+    for line in register_schemas(registry, texts):
+        print(line)
+    return 0
