@@ -1,0 +1,217 @@
+"""The whole worker over the topic, with the time each step took."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import resource
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
+from processor.clock import SystemClock
+from processor.core.due import Rules
+from processor.core.report import DecodeStats, ReportRules
+from processor.kafka.avro import AvroDecoder
+from processor.kafka.framing import single_object_prefix
+from processor.kafka.source import KafkaSource
+from processor.kafka.status_codec import StatusCodec
+from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.metrics import Metrics
+from processor.ports import Owed, Result, Settled
+from processor.resources import schema_text
+from processor.state import LmdbStore
+from processor.worker import Limits, Ports, Worker
+
+FIELDS = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
+DAY_MS = 86_400_000
+
+
+class InstantWriter:
+    """A Salesforce that confirms every row at once."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._results: list[Result] = []
+
+    def room(self, org: str) -> int:  # noqa: ARG002 - there is one org
+        return 50_000
+
+    def submit(self, rows: Sequence[Owed]) -> None:
+        settled = Settled()
+        self.rows += len(rows)
+        self._results += [Result(row[0], row[1], row[2], settled) for row in rows]
+
+    def results(self) -> list[Result]:
+        results, self._results = self._results, []
+        return results
+
+    def wait(self, timeout_s: float) -> None: ...
+    def quiesce(self, partitions: Collection[int], deadline_s: float) -> None: ...
+    def drop(self, partitions: Collection[int]) -> None: ...
+
+    def ready(self) -> bool:
+        return True
+
+    def close(self, deadline_s: float) -> None: ...
+
+
+class Timed:
+    """Adds up the wall and CPU time of some methods of an object. Called once per batch."""
+
+    def __init__(self, wrapped: Any, steps: dict[str, list[float]], **names: str) -> None:
+        self._wrapped = wrapped
+        self._steps = steps
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._wrapped, name)
+        if name in self._names:
+            spent = self._steps.setdefault(self._names[name], [0.0, 0.0])
+            attribute = self._timed(attribute, spent)
+        setattr(self, name, attribute)
+        return attribute
+
+    @staticmethod
+    def _timed(call: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+        def timed(*args: Any) -> Any:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            try:
+                return call(*args)
+            finally:
+                spent[0] += time.perf_counter() - wall
+                spent[1] += time.thread_time() - cpu
+
+        return timed
+
+
+def main() -> None:
+    """Read all events through the worker and print what it took."""
+    options = _arguments()
+    logging.basicConfig(level=logging.WARNING)
+    directory = Path(tempfile.mkdtemp(prefix="bench-state-"))
+    steps: dict[str, list[float]] = {}
+    writer = InstantWriter()
+    codec_calls = [0]
+    worker, source, reader = _compose(options, directory, steps, writer, codec_calls)
+    gc.freeze()
+    gc.set_threshold(1_000_000, 20, 50)
+    try:
+        source.subscribe(worker)
+        while not reader.read:
+            worker.turn()
+        for spent in steps.values():
+            spent[:] = 0.0, 0.0
+        read_before = reader.read
+        began_s, cpu_s, main_s = time.perf_counter(), time.process_time(), time.thread_time()
+        memory: list[int] = []
+        while reader.read < options.events:
+            worker.turn()
+            if reader.read >= options.events * (len(memory) + 1) / 10:
+                memory.append(_resident_mb())
+        worker.close()
+        wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+        main_s = time.thread_time() - main_s
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    events = options.events - read_before
+    steps["rest"] = [
+        wall_s - sum(spent[0] for spent in steps.values()),
+        main_s - sum(spent[1] for spent in steps.values()),
+    ]
+    result = {
+        "events_per_s": round(events / wall_s),
+        "seconds": round(wall_s, 2),
+        "cpu_us_per_event": round(cpu_s / events * 1e6, 2),
+        "us_per_event": {
+            name: {"wall": round(wall / events * 1e6, 2), "cpu": round(cpu / events * 1e6, 2)}
+            for name, (wall, cpu) in sorted(steps.items())
+        },
+        "statuses_per_event": round(codec_calls[0] / options.events, 3),
+        "salesforce_rows_per_event": round(writer.rows / options.events, 3),
+        "memory_mb_by_tenth": memory,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(json.dumps(result))
+
+
+class CountingSource(Timed):
+    """Counts the records handed out."""
+
+    read = 0
+
+    def poll(self, max_records: int, timeout_s: float) -> Any:
+        records = self._polled(max_records, timeout_s)
+        self.read += len(records)
+        return records
+
+    @property
+    def _polled(self) -> Callable[[int, float], Any]:
+        return self._timed(self._wrapped.poll, self._steps.setdefault("consume", [0.0, 0.0]))
+
+
+def _compose(
+    options: argparse.Namespace,
+    directory: Path,
+    steps: dict[str, list[float]],
+    writer: InstantWriter,
+    encoded: list[int],
+) -> tuple[Worker, KafkaSource, CountingSource]:
+    clock = SystemClock()
+    group = f"bench-{uuid.uuid4()}"
+    create_status_topic(options.servers, group)
+    source = KafkaSource(options.servers, group, EVENTS_TOPIC)
+    schema = schema_text("delivery_status.avsc")
+
+    class CountingCodec(StatusCodec):
+        def encode(self, state: Any) -> bytes:
+            encoded[0] += 1
+            return super().encode(state)
+
+    outbox = KafkaOutbox(
+        options.servers,
+        source,
+        CountingCodec(schema, single_object_prefix(schema)),
+        Names(group, EVENTS_TOPIC, group, DEAD_LETTER_TOPIC),
+    )
+    outbox.renew()
+    decoder = AvroDecoder([schema_text("delivery_event.avsc")], ReportRules(), DecodeStats())
+    store = LmdbStore(directory, group, clock=clock, delete_retention_ms=DAY_MS)
+    reader = CountingSource(source, steps)
+    ports = Ports(
+        source=reader,
+        decoder=Timed(decoder, steps, decode="decode"),
+        outbox=Timed(outbox, steps, commit="encode, produce and commit"),
+        store=Timed(store, steps, get_many="store read", put_many="store write", due="store due"),
+        writer=Timed(writer, steps, submit="salesforce", results="salesforce"),
+        meter=Metrics(CollectorRegistry()),
+        clock=clock,
+    )
+    limits = Limits(catch_up_records=options.batch)
+    return Worker(ports, Rules(), limits, FIELDS), source, reader
+
+
+def _resident_mb() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("servers")
+    parser.add_argument("events", type=int)
+    parser.add_argument("--batch", type=int, default=50_000)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
