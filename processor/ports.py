@@ -218,16 +218,28 @@ class Store(Protocol):
         """The checkpoint (next status-topic offset to read); None: empty, restore all."""
 
     def load(
-        self, partition: int, changes: Sequence[tuple[str, MessageState | None]], checkpoint: int
+        self,
+        partition: int,
+        changes: Sequence[tuple[str, MessageState | None]],
+        checkpoint: int,
+        as_of_ms: int | None = None,
     ) -> None:
         """Restore: put or drop by message id, whatever was there."""
 
     def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]: ...
 
     def put_many(
-        self, partition: int, changes: Iterable[Change], checkpoint: int | None = None
+        self,
+        partition: int,
+        changes: Iterable[Change],
+        checkpoint: int | None = None,
+        as_of_ms: int | None = None,
     ) -> None:
-        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is."""
+        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is.
+
+        `as_of_ms`: when the checkpoint was surely not older than what the topic's compaction
+        leaves (None: now). A process that was stopped for days in between must not date it later.
+        """
 
     def due(
         self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None

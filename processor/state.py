@@ -168,8 +168,9 @@ class LmdbStore:
 
     # -- the checkpoint ----------------------------------------------------------------------
 
-    def _record(self, checkpoint: int) -> bytes:
-        record = self._stamp | {"offset": checkpoint, "saved_at": self._clock.now_ms()}
+    def _record(self, checkpoint: int, as_of_ms: int | None) -> bytes:
+        saved_at = self._clock.now_ms() if as_of_ms is None else as_of_ms
+        record = self._stamp | {"offset": checkpoint, "saved_at": saved_at}
         return json.dumps(record).encode()
 
     def _checkpoint(self, store: PartitionStore) -> int | None:
@@ -192,19 +193,27 @@ class LmdbStore:
     # -- states ------------------------------------------------------------------------------
 
     def load(
-        self, partition: int, changes: Sequence[tuple[str, MessageState | None]], checkpoint: int
+        self,
+        partition: int,
+        changes: Sequence[tuple[str, MessageState | None]],
+        checkpoint: int,
+        as_of_ms: int | None = None,
     ) -> None:
         with _blamed(partition):
-            self._open[partition].load(changes, self._record(checkpoint))
+            self._open[partition].load(changes, self._record(checkpoint, as_of_ms))
 
     def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]:
         with _blamed(partition):
             return self._open[partition].get(ids)
 
     def put_many(
-        self, partition: int, changes: Iterable[Change], checkpoint: int | None = None
+        self,
+        partition: int,
+        changes: Iterable[Change],
+        checkpoint: int | None = None,
+        as_of_ms: int | None = None,
     ) -> None:
-        record = None if checkpoint is None else self._record(checkpoint)
+        record = None if checkpoint is None else self._record(checkpoint, as_of_ms)
         with _blamed(partition):
             self._open[partition].put(changes, record)
 

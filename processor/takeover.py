@@ -75,9 +75,10 @@ class Takeover:
         if self._restore is None:
             checkpoint = self._store.open(self.partition)
             self._restore = self._outbox.restore(self.partition, checkpoint)
+        now = self._clock.now_ms()
         read = self._restore.step(STEP_RECORDS, STEP_TIMEOUT_S)
         self.restored += len(read.changes)
-        self._store.load(self.partition, read.changes, read.offset)
+        self._store.load(self.partition, read.changes, read.offset, now)
         self._tell(read.offset, read.end)
         if not read.done:
             return None

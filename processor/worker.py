@@ -312,7 +312,7 @@ class Worker:
             if changes:
                 checkpoint = committed.checkpoints[partition]
                 try:
-                    self._p.store.put_many(partition, changes, checkpoint)
+                    self._p.store.put_many(partition, changes, checkpoint, now)
                 except StoreFailed as failure:
                     self._restore_again(StoreFailed(str(failure), partition))
                     continue

@@ -309,3 +309,14 @@ def test_an_org_with_too_long_a_name_fails_the_store(kept: Path) -> None:
     with pytest.raises(StoreFailed, match="org"):
         store.due("o" * 201, NOW, 1)
     store.close(0)
+
+
+def test_a_checkpoint_is_as_old_as_the_commit_it_stands_for(tmp_path: Path) -> None:
+    # A process stopped for days between the commit and here wakes up as its partition's former
+    # owner. What it dates now would be believed when it becomes the owner again, although the
+    # tombstones since then may be compacted away: messages would rise from the dead.
+    store = make(tmp_path, now_ms=NOW + 25 * HOUR)
+    store.open(0)
+    store.put_many(0, [Change(None, settled("done"))], checkpoint=41, as_of_ms=NOW)
+    store.close(0)
+    assert make(tmp_path, now_ms=NOW + 25 * HOUR).open(0) is None

@@ -28,7 +28,11 @@ class MemoryStore:
         return checkpoint
 
     def load(
-        self, partition: int, changes: Sequence[tuple[str, MessageState | None]], checkpoint: int
+        self,
+        partition: int,
+        changes: Sequence[tuple[str, MessageState | None]],
+        checkpoint: int,
+        as_of_ms: int | None = None,
     ) -> None:
         self._fail(partition)
         states = self._open[partition]
@@ -44,7 +48,11 @@ class MemoryStore:
         return {message_id: states[message_id] for message_id in ids if message_id in states}
 
     def put_many(
-        self, partition: int, changes: Iterable[Change], checkpoint: int | None = None
+        self,
+        partition: int,
+        changes: Iterable[Change],
+        checkpoint: int | None = None,
+        as_of_ms: int | None = None,
     ) -> None:
         self._fail(partition)
         states = dict(self._open[partition])

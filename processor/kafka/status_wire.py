@@ -1,0 +1,95 @@
+"""A message's state -> the bytes of `delivery_status.avsc`, written straight down.
+
+Every event ends up in a status, so this is the hottest encoder there is: fastavro takes 5.0 us
+for what takes 2 here, a tenth of the whole worker's time. A law (tests/contracts) holds the
+bytes equal to those of fastavro with the schema itself, for any state.
+
+Avro binary encoding: a long is a zigzag varint, a text its length and its bytes, a map one block
+of entries (its count first) and a zero, a record its fields in the order of the schema.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from processor.core.codes import CODES
+from processor.core.events import MessageState
+
+_TAILS_KEPT: Final = 65_536  # a tail stands for 8 seconds of time: six days of them
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 1 << 7:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+_SHORT: Final = [_varint(number) for number in range(1 << 14)]
+_HEADS: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
+_tails: dict[int, bytes] = {}
+
+
+def long(number: int) -> bytes:
+    """An Avro long. Times share all but their lowest 14 bits with those around them."""
+    zigzag = number << 1 if number >= 0 else ~(number << 1)
+    if zigzag < 1 << 14:
+        return _SHORT[zigzag]
+    rest = zigzag >> 14
+    tail = _tails.get(rest)
+    if tail is None:
+        if len(_tails) >= _TAILS_KEPT:
+            _tails.clear()
+        tail = _tails[rest] = _varint(rest)
+    return _HEADS[zigzag & 0x3FFF] + tail
+
+
+def text(value: str) -> bytes:
+    """An Avro string."""
+    raw = value.encode()
+    return long(len(raw)) + raw
+
+
+_KEYS: Final = {number: text(str(number)) for number in CODES}
+_MEANINGS: Final = {
+    code.number: b"".join((
+        long(code.number),
+        text(code.category.value),
+        text(code.text),
+        b"\x01" if code.final else b"\x00",
+    ))
+    for code in CODES.values()
+}  # fmt: skip
+
+
+def status_bytes(prefix: bytes, state: MessageState) -> bytes:
+    """`prefix` (the framing) and the record. `due_at` and `doubt_at` are not part of it."""
+    (
+        message_id, history, code, task_id, task_at, account_id, account_at, version, version_at,
+        settled_version, settled_code, settled_at, settled_outcome, _, _,
+    ) = state  # fmt: skip
+    parts = [
+        prefix,
+        text(message_id),
+        text(account_id or ""),
+        long(account_at),
+        text(task_id or ""),
+        long(task_at),
+        _MEANINGS[code],
+        long(history[code]),
+        _SHORT[len(history) << 1],
+    ]
+    for seen, at in history.items():
+        parts += (_KEYS[seen], long(at))
+    parts += (
+        b"\x00",
+        long(version),
+        long(version_at),
+        long(settled_version),
+        long(settled_code),
+        long(settled_at),
+        _SHORT[settled_outcome << 1],
+    )
+    return b"".join(parts)
