@@ -56,9 +56,7 @@ class Position(NamedTuple):
 
 
 class RebalanceListener(Protocol):
-    """Called from inside `Source.poll`, on the polling thread. None of these may block long,
-    save `revoked`, which has the revoke deadline.
-    """
+    """Called from inside `Source.poll`. Only `revoked` may block, until the revoke deadline."""
 
     def assigned(self, partitions: Collection[int]) -> None: ...
     def revoked(self, partitions: Collection[int]) -> None: ...
@@ -66,9 +64,7 @@ class RebalanceListener(Protocol):
 
 
 class Source(Protocol):
-    """The events topic, read by a consumer group. Newly assigned partitions are paused, and
-    deliver nothing until `start` is called for them.
-    """
+    """The events topic, read by a group. An assigned partition delivers nothing until `start`."""
 
     def subscribe(self, listener: RebalanceListener) -> None: ...
 
@@ -93,7 +89,7 @@ class Source(Protocol):
     def resume(self, partitions: Collection[int]) -> None: ...
 
     def joined(self) -> bool:
-        """Whether the group has given an assignment (maybe an empty one) since subscribing."""
+        """Whether the group has given an assignment, maybe an empty one."""
 
     def at_end(self, partition: int) -> bool:
         """Whether everything that a read-committed reader can see has been delivered."""

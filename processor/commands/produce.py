@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from confluent_kafka import Producer
 
@@ -28,11 +31,7 @@ def produce(config: str | None, file: str, *, keep_time: bool) -> int:
     schema = schema_text(EVENT_SCHEMA)
     encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
     producer = Producer(producer_options(kafka.bootstrap_servers, kafka.options))
-    try:
-        stream = sys.stdin.buffer if file == "-" else Path(file).open("rb")
-    except OSError as error:
-        raise ConfigError(f"{file}: {error.strerror}") from error
-    with stream:
+    with _opened(file) as stream:
         summary = produce_lines(
             read_lines(stream), producer, kafka.events_topic, encoder, keep_time=keep_time
         )
@@ -40,3 +39,15 @@ def produce(config: str | None, file: str, *, keep_time: bool) -> int:
         print(f"{file}:{line}: {reason}", file=sys.stderr)
     print(f"sent {summary.sent}, bad {len(summary.bad)}")
     return 1 if summary.bad else 0
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import signal
 import threading
 import time
@@ -24,7 +25,7 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     """0; with `once` 1 when something was still owed after `timeout_s`."""
     settings = load_settings(config, needs=("kafka", "salesforce", "state"))
     set_up_logging(settings.log.level, settings.log.format)
-    stop = _stop_on_signals()
+    stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
     application = compose(settings)
     gc.collect()
     gc.freeze()
@@ -55,11 +56,21 @@ def _run_once(application: Application, stop: threading.Event, timeout_s: float 
     return 0 if drained else 1
 
 
-def _stop_on_signals() -> threading.Event:
+def _stop_on_signals(deadline_s: float) -> threading.Event:
+    """Set by SIGTERM and SIGINT. What is not handed over by the deadline stays owed."""
     stop = threading.Event()
+
+    def give_up() -> None:
+        log.error("the stop took longer than seconds=%g: ended at once", deadline_s)
+        logging.shutdown()
+        os._exit(1)
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         log.info("stopping signal=%s", signal.Signals(number).name)
+        if not stop.is_set():
+            timer = threading.Timer(deadline_s, give_up)
+            timer.daemon = True
+            timer.start()
         stop.set()
 
     signal.signal(signal.SIGTERM, on_signal)
