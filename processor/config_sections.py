@@ -48,6 +48,13 @@ class Kafka:
     events_topic: str = field(
         default="sms.delivery-events", metadata=_about(_TOPIC, "delivery reports are read here")
     )
+    events_partitions: int | None = field(
+        default=None,
+        metadata=_about(
+            whole(1, 10_000),
+            "where the events topic is missing it is made with so many; none: it has to be there",
+        ),
+    )
     status_topic: str = field(
         default="sms.delivery-status",
         metadata=_about(_TOPIC, "statuses are kept here: compacted, keyed by message id"),

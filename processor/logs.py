@@ -17,7 +17,16 @@ from typing import Final, TextIO
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PLAIN: Final = re.compile(r"[^\s=\"\\]+")
 # Libraries that log every request or retry at INFO or WARNING, some with URLs in full.
-_NOISY: Final = ("urllib3", "requests", "httpx", "httpcore", "authlib", "simple_salesforce")
+_NOISY: Final = (
+    "urllib3",
+    "requests",
+    "httpx",
+    "httpx2",
+    "httpcore",
+    "httpcore2",
+    "authlib",
+    "simple_salesforce",
+)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

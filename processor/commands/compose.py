@@ -138,6 +138,7 @@ def topics(settings: Settings) -> Topics:
         kafka.status_topic,
         kafka.dead_letter_topic,
         options=kafka.options,
+        events_partitions=kafka.events_partitions,
     )
 
 

@@ -214,23 +214,24 @@ def _finish(
 def _count(draft: _Draft, code: int, result: Plan) -> None:
     """Outcomes of the merged events; oddities are counted when a message first shows them."""
     old, history = draft.old, draft.history
+    before = old.history if old is not None else {}
+    stage = CODES[code].stage
+    conflict = stage > Stage.UNDELIVERED and len(history) > 1 and in_conflict(history)
     advanced = old is None or old.code != code
     for merged in draft.merged:
         if advanced and merged == code:
             result.counts[merged, "advanced"] += 1
             advanced = False
+        elif conflict and CODES[merged].stage is Stage.UNDELIVERED:
+            result.counts[merged, "conflict"] += 1
         else:
             # The current code again, only later, tells no more than a duplicate does.
             result.counts[merged, "duplicate" if merged == code else "superseded"] += 1
-    if len(history) == 1:
-        return
-    before = old.history if old is not None else {}
-    stage = CODES[code].stage
-    if stage > Stage.UNDELIVERED:
-        result.conflicts += in_conflict(history) and not (before and in_conflict(before))
-    elif stage is Stage.UNDELIVERED:
-        result.hidden += hides_progress(history) and not (before and hides_progress(before))
-    if stage >= Stage.UNDELIVERED:
+    if conflict:
+        result.conflicts += not in_conflict(before)
+    if stage >= Stage.UNDELIVERED and len(history) > 1:
+        if hides_progress(history):
+            result.hidden += not (before and hides_progress(before))
         became_final = old is None or not CODES[old.code].final
         result.same_stamps += became_final and all_at_once(history)
 

@@ -93,7 +93,7 @@ class TransactionalProducer:
             "error_cb": self._on_error,
         }
         self._producer = built(Producer, config)
-        self._refusals: list[KafkaError] = []
+        self._refusals: list[tuple[KafkaError, str]] = []
 
     def open(self) -> None:
         """Fence every earlier producer of this id, and end its transaction.
@@ -231,13 +231,13 @@ class TransactionalProducer:
         if time.monotonic() > deadline:
             raise MustAbort("the producer's queue stayed full")
 
-    def _on_delivery(self, error: KafkaError | None, _message: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() in _REFUSED:
-            self._refusals.append(error)
+            self._refusals.append((error, f"deliver to {message.topic()}"))
 
     def _raise_refusal(self) -> None:
         if self._refusals:
-            raise _sorted(self._refusals[0], "deliver")
+            raise _sorted(*self._refusals[0])
 
     @staticmethod
     def _on_error(error: KafkaError) -> None:

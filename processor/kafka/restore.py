@@ -68,7 +68,9 @@ class StatusReader:
             self._consumer = built(Consumer, self._config)
         start = OFFSET_BEGINNING if offset is None else offset
         self._read[partition] = deque()
-        self._consumer.incremental_assign([TopicPartition(self._topic, partition, start)])
+        place = TopicPartition(self._topic, partition, start)
+        self._consumer.incremental_assign([place])
+        self._consumer.resume([place])
 
     def take(self, partition: int, max_records: int, timeout_s: float) -> list[Message]:
         """The next records and events of the partition, in order."""

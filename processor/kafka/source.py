@@ -95,7 +95,7 @@ class KafkaSource:
                 self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
         self._listener: RebalanceListener | None = None
         self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
-        self._trouble = ""
+        self._troubles: set[str] = set()  # told since Kafka last answered
         self._stop: str | None = None
         self._consumer = built(Consumer, self._config)
         self._forget()
@@ -141,9 +141,8 @@ class KafkaSource:
             raise StopProcessing(self._stop)
         if self._rebalanced or self._unproven:
             records = self._wanted(records)
-        if records and self._trouble:
-            self._trouble = ""
-            _log.info("Kafka answers again")
+        if records:
+            self._recovered()
         self._take_identity()
         return cast("list[RawRecord]", records)  # the client's stubs allow for more headers
 
@@ -313,6 +312,7 @@ class KafkaSource:
                 if started and partition is not None and offset is not None:
                     self._unproven.discard(partition)
                     self._ends_seen[partition] = offset
+                    self._recovered()
             elif error.code() in _DATA_LOST:
                 if started:
                     self._stop = self._lost_data(partition, error)
@@ -324,10 +324,15 @@ class KafkaSource:
         if error.fatal():
             self._stop = f"the Kafka client can't go on: {error.str()}; start the process again"
             return
-        if error.name() != self._trouble:
-            self._trouble = error.name()
+        if error.name() not in self._troubles:
+            self._troubles.add(error.name())
             level = logging.ERROR if error.code() in _NEEDS_SOMEONE else logging.WARNING
             _log.log(level, "Kafka does not serve us now: %s: %s", error.name(), error.str())
+
+    def _recovered(self) -> None:
+        if self._troubles:
+            self._troubles.clear()
+            _log.info("Kafka answers again")
 
     def _lost_data(self, partition: int | None, error: KafkaError) -> str:
         group = self._config["group.id"]

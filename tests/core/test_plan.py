@@ -327,6 +327,7 @@ def test_oddities_are_counted_once_per_message() -> None:
     partition = Partition()
     conflict = [partition.take([event(c, t)]).conflicts for c, t in ((220, 1), (401, 2), (400, 3))]
     assert conflict == [0, 1, 0]
+    assert partition.take([event(402, 9)]).counts == {(402, "conflict"): 1}
     hidden = Partition()
     seen = [hidden.take([event(c, t)]).hidden for c, t in ((402, 1), (200, 2), (210, 3))]
     assert seen == [0, 1, 0]

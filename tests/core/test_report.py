@@ -316,3 +316,15 @@ def test_an_event_never_happened_after_its_record(raw: dict[str, Any], record_ti
     except Rejected:
         return
     assert 0 <= result.event_time <= result.record_time == record_time
+
+
+def test_the_fields_that_are_looked_at_follow_from_the_rules() -> None:
+    rules = ReportRules(time_fields=("seen_at",))
+    assert rules.fields() == {
+        "message_id",
+        "metadata",
+        "vendor_account_id",
+        "status_code",
+        "error_code",
+        "seen_at",
+    }

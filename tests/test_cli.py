@@ -1,0 +1,89 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from processor.cli import main
+from processor.config import setting_names
+
+
+def test_codes_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["codes"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 30
+    assert lines[9].split()[:4] == ["221", "Delivery", "ON_HANDSET", "final"]
+
+
+def test_codes_as_json_can_be_read_by_a_program(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["codes", "--json"]) == 0
+    codes = {row["code"]: row for row in json.loads(capsys.readouterr().out)}
+    assert codes[401] == {
+        "code": 401,
+        "category": "Failed",
+        "stage": "UNDELIVERED",
+        "final": True,
+        "text": "Message validity period has expired (before delivery)",
+    }
+
+
+def test_settings_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    printed = capsys.readouterr().out
+    assert [name for name in setting_names() if f"PROCESSOR_{name}\n" not in printed] == []
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["produce"], ["demo"], ["schemas"]])
+def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    assert "usage: processor" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["check"], ["produce", "-"], ["schemas", "register"]], ids=" ".join
+)
+def test_missing_settings_exit_with_2_and_say_which(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in setting_names():
+        monkeypatch.delenv(f"PROCESSOR_{name}", raising=False)
+    assert main(command) == 2
+    wanted = "SCHEMA_REGISTRY__URL" if command[0] == "schemas" else "KAFKA__BOOTSTRAP_SERVERS"
+    assert wanted in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_exits_with_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PROCESSOR_KAFKA__BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert main(["produce", str(tmp_path / "none.jsonl")]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
+def test_a_broker_that_does_not_answer_exits_with_75(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in {
+        "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "SALESFORCE__ENDPOINT_URL": "http://127.0.0.1:1",
+        "SALESFORCE__CONSUMER_KEY": "key",
+        "SALESFORCE__CONSUMER_SECRET": "secret",
+        "STATE__DIR": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(f"PROCESSOR_{name}", value)
+    assert main(["run"]) == 75
+    assert "sms.delivery-events" in capsys.readouterr().err
+
+
+def test_it_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "processor", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("0.")
