@@ -1,9 +1,7 @@
 """Raw records of the events topic -> events.
 
-Each record costs one call of fastavro's reader, with the writer's own schema: measured, a
-projection by a reader's schema is slower than reading the fields we don't need, and one call
-for a whole batch is no faster. What a schema needs is prepared once and found by the bytes that
-stand before the record.
+What a schema needs is prepared once and found by the bytes that stand before the record. Values
+are read by the schema's straight reader where that can, and by fastavro where it can't.
 """
 
 from __future__ import annotations
@@ -25,12 +23,13 @@ from processor.kafka.framing import (
     single_object_prefix,
 )
 from processor.kafka.registry import RegisteredSchema, Registry
+from processor.kafka.straight import NOT_STRAIGHT, Straight, compile_straight
 from processor.kafka.writer_schema import BROKEN, parse_writer
 from processor.ports import RawRecord
 
 MAX_BAD_SCHEMAS: Final = 1_000  # remembered, so as not to parse them for every record
 
-_Reader = tuple[Any, Normalise]
+_Reader = tuple[Straight, Any, Normalise]
 
 
 class AvroDecoder:
@@ -71,26 +70,24 @@ class AvroDecoder:
         events: list[DeliveryEvent | Rejected] = []
         append = events.append
         readers = self._readers
-        read = schemaless_reader
         size = self._size
         for record in records:
             try:
                 value = record.value()
                 if not value:
                     raise Rejected("empty_value")
-                stream = BytesIO(value)
-                reader = readers.get(stream.read(size))
+                reader = readers.get(value[:size])
                 if reader is None:
                     reader = self._find(value)
                     size = self._size
-                    stream.seek(size)
-                schema, normalise = reader
+                straight, schema, normalise = reader
+                report: Any
                 try:
-                    report = read(stream, schema, None)
-                except BROKEN as error:
-                    raise Rejected("undecodable", type(error).__name__) from None
-                if stream.tell() != len(value):
-                    raise Rejected("trailing_bytes", f"{len(value) - stream.tell()} bytes")
+                    report, end = straight(value, size)
+                except NOT_STRAIGHT:
+                    report, end = None, -1
+                if end != len(value):
+                    report = _read(value, size, schema)
                 append(normalise(report, record.timestamp()[1]))
             except Rejected as rejected:
                 # A new one: what was raised holds this frame, by its traceback and its context,
@@ -127,4 +124,23 @@ class AvroDecoder:
     def _compile(self, schema: RegisteredSchema) -> _Reader:
         used = self._rules.fields()
         parsed, present, units = parse_writer(schema.text, used, schema.references)
-        return parsed, compile_normaliser(self._rules, self.stats, present, units)
+        straight = compile_straight(parsed, used) or _never
+        return straight, parsed, compile_normaliser(self._rules, self.stats, present, units)
+
+
+def _never(_value: bytes, _begin: int) -> tuple[dict[str, Any], int]:
+    """The straight reader of a schema that has none."""
+    raise ValueError
+
+
+def _read(value: bytes, begin: int, schema: Any) -> Any:
+    """By fastavro, which has the last word. Raises Rejected."""
+    stream = BytesIO(value)
+    stream.seek(begin)
+    try:
+        report = schemaless_reader(stream, schema, None)
+    except BROKEN as error:
+        raise Rejected("undecodable", type(error).__name__) from None
+    if stream.tell() != len(value):
+        raise Rejected("trailing_bytes", f"{len(value) - stream.tell()} bytes")
+    return report
