@@ -377,7 +377,7 @@ class Worker:
 
     def _settle_published(self, plans: Mapping[int, Plan]) -> None:
         for partition, decided in plans.items():
-            self._settling.published(partition, [s for _, s in decided.settled])
+            self._settling.published(partition, decided.considered)
 
     def _tell(self) -> None:
         now_s = self._p.clock.monotonic_s()

@@ -29,6 +29,7 @@ class Plan:
     ready: list[str] = field(default_factory=list)
     hand_over: list[MessageState] = field(default_factory=list)
     settled: list[tuple[MessageState, Settlement]] = field(default_factory=list)
+    considered: list[Settlement] = field(default_factory=list)
     superseding: list[str] = field(default_factory=list)
     stream_time: int = 0
     counts: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -75,6 +76,7 @@ def plan(
         if new is not None:
             result.changes[draft_id] = (draft.old, new)
     for settlement in settlements:
+        result.considered.append(settlement)
         _settle(settlement, states, result, rules)
     _hand_over(result, now, room)
     result.tombstones = [
