@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from processor.core.codes import CODES, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, resolve
 from processor.core.due import Rules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.errors import Rejected
+
+_NEVER_SETTLED: Final = (0, 0, 0, Outcome.NONE)
 
 
 @dataclass(slots=True)
@@ -161,37 +164,28 @@ def _finish(
 ) -> MessageState | None:
     """The new state of a message; None when the batch told nothing new."""
     old, history, task_id = draft.old, draft.history, draft.task_id
-    task_at, account_at = draft.task_at, draft.account_at
     if old is None:
         code = resolve(history)
-        _count(draft, code, result)
-        due_at = now + rules.hold_ms(code)
-        if due_at <= now:
-            result.ready.append(message_id)
-        return MessageState(
-            message_id,
-            history,
-            code,
-            task_id,
-            task_at,
-            draft.account_id,
-            account_at,
-            1,
-            now,
-            due_at=due_at,
-        )
-    if not draft.merged:
-        registers = (task_id, task_at, draft.account_id, account_at)
-        if registers == old[3:7]:
+        version, version_at, due_at, doubt_at = 1, now, now + rules.hold_ms(code), 0
+        settled = _NEVER_SETTLED
+    else:
+        registers = (task_id, draft.task_at, draft.account_id, draft.account_at)
+        if not draft.merged and registers == old[3:7]:
             return None
-    code = resolve(history) if draft.merged else old.code
+        code = resolve(history) if draft.merged else old.code
+        version, version_at, due_at, doubt_at = (
+            old.version,
+            old.version_at,
+            old.due_at,
+            old.doubt_at,
+        )
+        settled = old[9:13]
+        if code != old.code or task_id != old.task_id:
+            version, version_at = version + 1, now
+            if due_at == IN_HAND:
+                result.superseding.append(message_id)
+            due_at = rules.due_at(code, now, old)
     _count(draft, code, result)
-    version, version_at, due_at = old.version, old.version_at, old.due_at
-    if code != old.code or task_id != old.task_id:
-        version, version_at = version + 1, now
-        if due_at == IN_HAND:
-            result.superseding.append(message_id)
-        due_at = rules.due_at(code, now, old)
     if due_at <= now:
         result.ready.append(message_id)
     return MessageState(
@@ -199,17 +193,14 @@ def _finish(
         history,
         code,
         task_id,
-        task_at,
+        draft.task_at,
         draft.account_id,
-        account_at,
+        draft.account_at,
         version,
         version_at,
-        old.settled_version,
-        old.settled_code,
-        old.settled_at,
-        old.settled_outcome,
+        *settled,
         due_at,
-        old.doubt_at,
+        doubt_at,
     )
 
 
