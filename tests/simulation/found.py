@@ -1,0 +1,170 @@
+"""Mistakes that the simulation has found in the worker, put back in, each with its story."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import groupby
+from typing import Any
+
+from processor.core.due import Rules
+from processor.core.events import MessageState
+from processor.errors import StoreFailed
+from processor.ownership import Ownership
+from processor.ports import Position, RawRecord, Result, Transaction
+from processor.reading import Reading
+from processor.worker import Limits, Ports, Worker
+from tests.simulation.kafka import SimOutbox
+from tests.simulation.store import SimStore
+
+
+class DueOfAll(SimStore):
+    """Rows of partitions that were still being restored were handed to Salesforce.
+
+    The store had them open, with states of which newer ones were yet to be read and without a
+    doubt noted; the restore then made the same rows due once more.
+    """
+
+    def due(
+        self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None
+    ) -> list[tuple[int, MessageState]]:
+        return super().due(org, now_ms, limit)
+
+
+class SendsWhenFenced(Worker):
+    """After "fenced" the same turn still handed rows over, though the partitions count as lost."""
+
+    def _publish(self, *args: Any, **kwargs: Any) -> None:
+        super()._publish(*args, **kwargs)
+        if self._fenced:
+            self._handing.refill(self._reading.positions.keys(), self._p.clock.now_ms())
+
+
+class SendsWhenRevoked(Worker):
+    """The last transaction for a revoked partition handed its newer version over.
+
+    A settlement of the superseded version made it due at once: after `quiesce`, before `drop`.
+    """
+
+    def _publish(
+        self,
+        batches: dict[int, list[RawRecord]],
+        *,
+        flush: bool = False,
+        hand_over: bool = True,
+    ) -> None:
+        super()._publish(batches, flush=flush, hand_over=True)
+
+
+class ResultsLost(Worker):
+    """One partition's store failed while results were taken: the others' results were gone, and
+    their rows stayed in hand for ever.
+    """
+
+    def _take_results(self, results: Sequence[Result]) -> None:
+        now = self._p.clock.now_ms()
+        again = [r for r in results if self._settling.take(r, now) is None]
+        again = [r for r in again if r.partition in self._reading.positions]
+        again.sort(key=lambda r: r.partition)
+        for partition, group in groupby(again, key=lambda r: r.partition):
+            rows = list(group)
+            states = self._p.store.get_many(partition, {r.message_id for r in rows})
+            try:
+                self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+            except StoreFailed as failure:
+                raise StoreFailed(str(failure), partition) from failure
+
+
+class RunningTooEarly(Worker):
+    """On revoke, the partitions to publish were listed before the results were taken.
+
+    A store that failed while they were taken let its partition go: it had no position any more.
+    """
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        self._p.writer.quiesce(partitions, self._limits.revoke_deadline_s)
+        running = self._reading.positions.keys() & set(partitions)
+        try:
+            self._take_results(self._p.writer.results())
+            if not self._fenced:
+                self._publish({p: [] for p in running}, flush=True, hand_over=False)
+        except StoreFailed as failure:
+            self._restore_again(failure)
+        self._let_go(partitions)
+
+
+class RewindsAll(Worker):
+    """An aborted transaction rewound partitions of which nothing had been read.
+
+    In a revoke callback that is inside a poll, which then returned what it had fetched before:
+    it was committed, then read once more, and its poison was a dead letter twice.
+    """
+
+    def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
+        super().__init__(ports, rules, limits, *args)
+        self._reading = RewindingAll(
+            ports.source, ports.clock, limits.batch_records, limits.catch_up_records
+        )
+
+
+class RewindingAll(Reading):
+    """See RewindsAll."""
+
+    def rewind(self, partitions: Collection[int], wait_s: float = 0.0) -> None:
+        super().rewind(self.positions, wait_s)
+
+
+class UnprovenRestore(Ownership):
+    """See ActsOnRestore."""
+
+    def took_over(self, partition: int) -> None:
+        pass
+
+
+class ActsOnRestore(Worker):
+    """A process was stopped while it took a partition over, and lost it.
+
+    Awake, it did not know yet, restored what the new owner had published since, and sent that.
+    The new owner was in no doubt: it had made those versions itself.
+    """
+
+    def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
+        super().__init__(ports, rules, limits, *args)
+        self._ownership = UnprovenRestore(limits.lease_s, ports.clock.monotonic_s())
+
+
+class PollIsProof(Ownership):
+    """See ActsOnPoll."""
+
+    def polled(self, running: Collection[int], now_s: float) -> None:
+        self.polled_s = now_s
+
+
+class ActsOnPoll(Worker):
+    """A process was stopped for longer than a doubt lasts. Awake, it polled once, which renewed
+    the lease, and sent old rows before it heard that it had been expelled.
+    """
+
+    def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
+        super().__init__(ports, rules, limits, *args)
+        self._ownership = PollIsProof(limits.lease_s, ports.clock.monotonic_s())
+
+
+class DatedLate(SimStore):
+    """A checkpoint was dated when it was written, not when it was still the truth.
+
+    A process that was stopped in between for longer than tombstones are kept believed it later,
+    and a message that had expired meanwhile rose from the dead.
+    """
+
+    def _date(self, as_of_ms: int | None) -> int:
+        return super()._date(None)
+
+
+class NegativeOffset(SimOutbox):
+    """A partition that was never committed has no offset to send, so the transaction had none.
+
+    A zombie that had begun with such a partition settled what it restored later, unfenced.
+    """
+
+    def _places(self, transaction: Transaction) -> dict[int, Position]:
+        return {p: at for p, at in transaction.positions.items() if at.offset >= 0}

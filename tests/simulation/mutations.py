@@ -1,0 +1,229 @@
+"""Deliberate mistakes, one each, put into a part of the process that is simulated.
+
+They show that the simulation can fail: `test_mutations.py` asks for a seed that catches each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from processor.core.due import Rules
+from processor.core.events import MessageState, Outcome
+from processor.core.plan import Plan
+from processor.deciding import Deciding
+from processor.errors import StoreFailed
+from processor.ports import (
+    Aborted,
+    Change,
+    Committed,
+    Fenced,
+    Owed,
+    Position,
+    Result,
+    Retry,
+    Settled,
+    Transaction,
+    Unknown,
+)
+from processor.worker import Limits, Ports, Worker
+from tests.simulation.broker import Txn
+from tests.simulation.group import Identity
+from tests.simulation.kafka import SimOutbox, SimRestore
+from tests.simulation.store import Loaded, SimStore
+from tests.simulation.writer import SimWriter
+
+Step = Committed | Aborted | Fenced
+
+
+class OffsetsFirst(SimOutbox):
+    """The offsets are committed before the statuses."""
+
+    def commit(self, transaction: Transaction) -> Step:
+        before = super().commit(Transaction(positions=transaction.positions))
+        return super().commit(transaction) if isinstance(before, Committed) else before
+
+
+class StoreFirst(SimOutbox):
+    """The store is updated before the commit."""
+
+    def commit(self, transaction: Transaction) -> Step:
+        assert isinstance(self.store, LenientStore)
+        for partition, states in transaction.statuses.items():
+            self.store.keep(partition, states)
+        return super().commit(transaction)
+
+
+class LenientStore(SimStore):
+    """Does not mind that a state is not what it was said to be."""
+
+    def keep(self, partition: int, states: Iterable[MessageState]) -> None:
+        self._open[partition].update((state.message_id, state) for state in states)
+
+    def to_put(self, partition: int, changes: Iterable[Change]) -> Iterable[Change]:
+        kept = self._open[partition]
+        for old, new in changes:
+            if some := old or new:
+                yield Change(kept.get(some.message_id), new)
+
+
+class SettledAtOnce(SimWriter):
+    """A row counts as settled when it is handed over."""
+
+    def submit(self, rows: Sequence[Owed]) -> None:
+        super().submit(rows)
+        self._results += [Result(r.message_id, r.partition, r.version, Settled()) for r in rows]
+
+
+class SeenIsSettled(SimStore):
+    """What the status topic holds is taken for written."""
+
+    def to_load(self, changes: Loaded) -> Loaded:
+        return [
+            (key, state and state._replace(settled_version=state.version)) for key, state in changes
+        ]
+
+
+class DeafToLost(Worker):
+    """Goes on to commit for partitions that were lost."""
+
+    def lost(self, partitions: Collection[int]) -> None:
+        self._p.source.pause(partitions)
+
+
+class DeafToRevoked(Worker):
+    """Partitions that have moved stay in the plan."""
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        self._p.source.pause(partitions)
+
+
+class TwoInFlight(SimWriter):
+    """Rows of one Task go out side by side."""
+
+    def _line_of(self, row: Owed) -> str:
+        return f"{row.message_id} {row.version}"
+
+
+class LettersLost(SimOutbox):
+    """A dead letter that can't be written is let go."""
+
+    def _dead_letters(self, txn: Txn, transaction: Transaction) -> None:
+        if not self._world.chance(self._weather.dead_letter_fails):
+            txn.letters += transaction.dead_letters
+
+
+class UncommittedRestore(SimRestore):
+    """Restores whatever lies in the log."""
+
+    def _visible(self, txn: Txn) -> bool:
+        return True
+
+    def _limit(self) -> int:
+        return self.end
+
+
+class ShortRestore(SimRestore):
+    """Restores to the last stable offset of its beginning."""
+
+    def _mark(self) -> int:
+        return self._log.stable_end()
+
+
+class UncommittedOutbox(SimOutbox):
+    """See UncommittedRestore."""
+
+    restore_type = UncommittedRestore
+
+
+class ShortOutbox(SimOutbox):
+    """See ShortRestore."""
+
+    restore_type = ShortRestore
+
+
+def by_code(state: MessageState) -> MessageState:
+    """Nothing is owed where the code is the one that was settled last."""
+    if state.code == state.settled_code and state.settled_outcome is Outcome.WRITTEN:
+        return state._replace(settled_version=state.version)
+    return state
+
+
+class DecidingByCode(Deciding):
+    """What is owed is told by codes."""
+
+    def plans(self, *args: Any, **kwargs: Any) -> dict[int, Plan]:
+        plans = super().plans(*args, **kwargs)
+        for decided in plans.values():
+            decided.changes = {k: (old, by_code(new)) for k, (old, new) in decided.changes.items()}
+            decided.hand_over = [state for state in decided.hand_over if by_code(state).owed]
+        return plans
+
+
+class OwedByCode(Worker):
+    """See DecidingByCode."""
+
+    def __init__(self, ports: Ports, rules: Rules, *args: Any) -> None:
+        super().__init__(ports, rules, *args)
+        self._deciding = DecidingByCode(ports.decoder, ports.store, self._settling, rules)
+
+
+class NoOffsets(SimOutbox):
+    """A transaction that moves no offset carries none."""
+
+    def commit(self, transaction: Transaction) -> Step:
+        positions = transaction.positions
+        if all(at == self._broker.offsets.get(p) for p, at in positions.items()):
+            transaction = replace(transaction, positions={})
+        return super().commit(transaction)
+
+
+class Unnamed(SimOutbox):
+    """Sends the group metadata from before the join, which names no member."""
+
+    def _add_offsets(self, txn: Txn, positions: dict[int, Position], who: Identity | None) -> str:
+        return super()._add_offsets(txn, positions, None)
+
+
+class Heedless(LenientStore):
+    """A write that fails goes unnoticed."""
+
+    def put_many(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().put_many(*args, **kwargs)
+        except StoreFailed:
+            return
+
+
+class NeverInDoubt(SimStore):
+    """Nobody remembers that an outcome was unknown."""
+
+    def to_put(self, partition: int, changes: Iterable[Change]) -> Iterable[Change]:
+        for old, new in changes:
+            yield Change(old, new and new._replace(doubt_at=0))
+
+
+class UnknownIsRetry(SimWriter):
+    """No answer is taken for "not written"."""
+
+    def results(self) -> list[Result]:
+        return [
+            r._replace(verdict=Retry(0.1, "TIMEOUT")) if isinstance(r.verdict, Unknown) else r
+            for r in super().results()
+        ]
+
+
+class ExpiresOwed(SimStore):
+    """What is old expires, owed or not."""
+
+    def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
+        old = [s for s in self._open[partition].values() if s.last_event_time < before_ms]
+        return [state._replace(settled_version=state.version) for state in old[:limit]]
+
+
+def never_too_late(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
+    """An event older than the retention begins an empty history."""
+    worker = Worker(ports, rules._replace(retention_ms=10**12), limits, fields)
+    worker._rules = rules
+    return worker
