@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from processor.errors import ConfigError, ProcessorError, StopProcessing, Unavailable
 from processor.kafka import client_errors
+from processor.kafka.deadline import DeadlineCaller, StuckError
 from processor.kafka.options import Options, built, producer_options
 
 Answer = TypeVar("Answer")
@@ -94,6 +95,8 @@ class TransactionalProducer:
         }
         self._producer = built(Producer, config)
         self._refusals: list[tuple[KafkaError, str]] = []
+        self._within = DeadlineCaller("kafka-transactions")
+        self._stuck = False
 
     def open(self) -> None:
         """Fence every earlier producer of this id, and end its transaction.
@@ -101,7 +104,9 @@ class TransactionalProducer:
         Raises Unavailable, and ConfigError where the id is not allowed to us.
         """
         try:
-            self._producer.init_transactions(INIT_TIMEOUT_S)
+            self._within(lambda: self._producer.init_transactions(INIT_TIMEOUT_S), INIT_TIMEOUT_S)
+        except StuckError:
+            raise Unavailable("no transactions: no answer in time") from None
         except KafkaException as failure:
             error: KafkaError = failure.args[0]
             text = f"no transactions: {error.name()}: {error.str()}"
@@ -198,7 +203,10 @@ class TransactionalProducer:
             raise Dead(str(error)) from None
 
     def discard(self) -> None:
-        """Let go of it without waiting for anything."""
+        """Let go of it without waiting for anything. A stuck one is not touched any more."""
+        self._within.close()
+        if self._stuck:
+            return
         with contextlib.suppress(KafkaException):  # a fenced one says so once more
             self._producer.purge(blocking=False)
             self._producer.poll(0)
@@ -210,8 +218,11 @@ class TransactionalProducer:
         deadline = time.monotonic() + FINISH_TIMEOUT_S
         while True:
             try:
-                call()
+                self._within(call, CALL_TIMEOUT_S)
                 return
+            except StuckError:
+                self._stuck = True
+                raise Dead(f"{doing}: the client does not come back") from None
             except KafkaException as failure:
                 error: KafkaError = failure.args[0]
                 if error.fatal() or error.txn_requires_abort() or not error.retriable():
