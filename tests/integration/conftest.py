@@ -1,0 +1,87 @@
+"""A real Apache Kafka and a real Schema Registry, started once a session where there is none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from processor.errors import ConfigError
+from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.registry_server import RegistryServer
+from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names
+
+# So that a test need not wait for what takes a minute in production.
+BROKER_SETTINGS = {
+    "group.min.session.timeout.ms": "1000",
+    "group.consumer.min.session.timeout.ms": "6000",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.heartbeat.interval.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "1000",
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
+}
+
+
+def _without(reason: str) -> None:
+    """No real server here: a skip, which CI turns into a failure."""
+    if os.environ.get("CI_REQUIRE_REAL_KAFKA") == "1":
+        pytest.fail(f"CI_REQUIRE_REAL_KAFKA is set, and {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Broker]:
+    """`bootstrap_servers`, and start, stop, restart, kill, freeze, thaw."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield GivenBroker(given)
+        return
+    try:
+        server = KafkaServer(BROKER_SETTINGS)
+    except ConfigError as error:
+        _without(str(error))
+        raise
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def registry_url() -> Iterator[str]:
+    """Confluent's API of a Schema Registry."""
+    if given := os.environ.get("SCHEMA_REGISTRY_URL"):
+        yield given
+        return
+    try:
+        server = RegistryServer()
+    except ConfigError as error:
+        _without(str(error))
+        raise
+    with server:
+        yield server.url
+
+
+@pytest.fixture
+def topics(kafka: Broker) -> Callable[..., Names]:
+    """Makes the three topics of a new group: `topics(partitions)`."""
+    return Kafka(kafka.bootstrap_servers).topics
+
+
+@pytest.fixture
+def cluster(kafka: Broker) -> Kafka:
+    """The cluster as seen from outside: topics, records, open transactions."""
+    return Kafka(kafka.bootstrap_servers)
+
+
+@pytest.fixture
+def member(kafka: Broker) -> Iterator[Callable[..., Member]]:
+    """Makes members of a group: `member(names, protocol=..., ...)`; closed at the end."""
+    made: list[Member] = []
+
+    def make(names: Names, **options: Any) -> Member:
+        made.append(Member(kafka.bootstrap_servers, names, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

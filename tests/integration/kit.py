@@ -1,0 +1,281 @@
+"""What the tests on a real Kafka are written with."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from processor.core.events import MessageState, Outcome
+from processor.errors import Rejected
+from processor.kafka.client_errors import PARTITION_EOF
+from processor.kafka.source import KafkaSource
+from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.ports import Position, RawRecord, Restored, Transaction
+
+__all__ = ["Names"]
+
+SESSION_TIMEOUT_MS = 6_000
+SHORT_POLL_MS = 3_000  # of a member that is to be thrown out; its session is as short
+PATIENCE_S = 30.0
+
+
+class Broker(Protocol):
+    @property
+    def bootstrap_servers(self) -> str: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def restart(self) -> None: ...
+    def kill(self) -> None: ...
+    def freeze(self) -> None: ...
+    def thaw(self) -> None: ...
+
+
+class GivenBroker:
+    """Somebody else's: it can be used, and not stopped."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+
+    def _not_ours(self) -> None:
+        pytest.skip("KAFKA_BOOTSTRAP_SERVERS names a broker that is not ours to stop")
+
+    start = stop = restart = kill = freeze = thaw = _not_ours
+
+
+T = TypeVar("T")
+
+
+def until(what: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
+    """The first truthy answer."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := what()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain"
+        time.sleep(0.02)
+    return answer
+
+
+class Kafka:
+    """The cluster as the tests see it from outside."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self._config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
+        self.admin = AdminClient(self._config)
+
+    def topics(self, partitions: int = 2) -> Names:
+        unique = uuid.uuid4().hex[:8]
+        names = Names(f"group-{unique}", f"events-{unique}", f"status-{unique}", f"dead-{unique}")
+        self.create(names.events, partitions)
+        self.create(names.status, partitions, {"cleanup.policy": "compact"})
+        self.create(names.dead_letter, partitions)
+        return names
+
+    def create(
+        self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
+    ) -> None:
+        topic = NewTopic(name, partitions, 1, config=dict(config or {}))
+        self.admin.create_topics([topic])[name].result(PATIENCE_S)
+
+    def produce(
+        self,
+        topic: str,
+        partition: int,
+        values: Iterable[bytes | None],
+        key: bytes | None = b"key",
+    ) -> None:
+        producer = Producer({**self._config, "linger.ms": 5})
+        for value in values:
+            producer.produce(topic, value, key, partition)
+        assert producer.flush(PATIENCE_S) == 0
+
+    def open_transaction(
+        self, topic: str, partition: int, keys: Iterable[str], timeout_ms: int = 5_000
+    ) -> Producer:
+        """Records written, and neither committed nor aborted."""
+        producer = Producer(
+            {
+                **self._config,
+                "transactional.id": uuid.uuid4().hex,
+                "transaction.timeout.ms": timeout_ms,
+            }
+        )
+        producer.init_transactions(PATIENCE_S)
+        producer.begin_transaction()
+        for key in keys:
+            producer.produce(topic, encode(state(key)), key, partition)
+        assert producer.flush(PATIENCE_S) == 0
+        return producer
+
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        place = TopicPartition(topic, partition, offset)
+        for answer in self.admin.delete_records([place]).values():
+            answer.result(PATIENCE_S)
+
+    def read(self, topic: str, isolation: str = "read_committed") -> list[Message]:
+        """Everything that is in the topic."""
+        config = {
+            **self._config,
+            "group.id": uuid.uuid4().hex,
+            "isolation.level": isolation,
+            "enable.partition.eof": True,
+        }
+        found: list[Message] = []
+        with Consumer(config) as consumer:
+            left = set(consumer.list_topics(topic, PATIENCE_S).topics[topic].partitions)
+            consumer.assign([TopicPartition(topic, number, 0) for number in left])
+            while left:
+                for message in consumer.consume(1_000, 0.2):
+                    error = message.error()
+                    if error is None:
+                        found.append(message)
+                    else:
+                        assert error.code() == PARTITION_EOF, error
+                        left.discard(message.partition() or 0)
+        return found
+
+    def keys(self, topic: str, isolation: str = "read_committed") -> list[str]:
+        return [(message.key() or b"").decode() for message in self.read(topic, isolation)]
+
+
+class JsonCodec:
+    """A readable stand-in for the Avro codec, which has tests of its own."""
+
+    def __init__(self, before_encode: Callable[[MessageState], None] = lambda _: None) -> None:
+        self._before_encode = before_encode
+
+    def encode(self, state: MessageState) -> bytes:
+        self._before_encode(state)
+        return encode(state)
+
+    def decode(self, value: bytes) -> MessageState:
+        fields = json.loads(value)
+        if not fields:
+            raise Rejected("undecodable")
+        history = {int(code): at for code, at in fields.pop("history").items()}
+        outcome = Outcome(fields.pop("settled_outcome"))
+        return MessageState(**fields, history=history, settled_outcome=outcome)
+
+
+def encode(state: MessageState) -> bytes:
+    return json.dumps(state._asdict()).encode()
+
+
+def state(message_id: str, version: int = 1) -> MessageState:
+    return MessageState(message_id, {220: 1_000}, 220, "00T1", 1_000, None, 0, version, 1_000)
+
+
+class Recorder:
+    """A listener that writes down what it is told, and may do something more."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, list[int]]] = []
+        self.on_revoked: Callable[[Collection[int]], None] = lambda _: None
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        self.calls.append(("assigned", sorted(partitions)))
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        self.calls.append(("revoked", sorted(partitions)))
+        self.on_revoked(partitions)
+
+    def lost(self, partitions: Collection[int]) -> None:
+        self.calls.append(("lost", sorted(partitions)))
+
+
+class Member:
+    """One process: a source and its outbox, as the command line composes them."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        names: Names,
+        *,
+        protocol: str = "classic",
+        max_poll_ms: int = 300_000,
+        codec: JsonCodec | None = None,
+        producer_options: Mapping[str, str | int | float | bool] | None = None,
+        **outbox: Any,
+    ) -> None:
+        self.names = names
+        self.listener = Recorder()
+        session = min(SESSION_TIMEOUT_MS, max_poll_ms)
+        self.source = KafkaSource(
+            bootstrap_servers,
+            names.group_id,
+            names.events,
+            options={"max.poll.interval.ms": max_poll_ms},
+            group_protocol=protocol,
+            session_timeout_ms=session if protocol == "classic" else None,
+        )
+        self.outbox = KafkaOutbox(
+            bootstrap_servers,
+            self.source,
+            codec or JsonCodec(),
+            names,
+            options=producer_options,
+            **outbox,
+        )
+        self.source.subscribe(self.listener)
+
+    def join(self, *partitions: int) -> Member:
+        """Poll until exactly these partitions are ours."""
+        self.outbox.renew()
+        until(lambda: self.source.poll(100, 0.1) is not None and self.owns(*partitions))
+        return self
+
+    def owns(self, *partitions: int) -> bool:
+        return self.source.joined() and set(self.source.assigned()) == set(partitions)
+
+    def start(self) -> Member:
+        """Read everything that is ours from its committed position."""
+        for partition in self.source.assigned():
+            self.source.start(partition, self.committed(partition).offset)
+        return self
+
+    def committed(self, partition: int) -> Position:
+        return until(lambda: self.source.committed(partition, 1))
+
+    def read(self, count: int, timeout_s: float = PATIENCE_S) -> list[RawRecord]:
+        records: list[RawRecord] = []
+
+        def enough() -> bool:
+            records.extend(self.source.poll(10_000, 0.1))
+            return len(records) >= count
+
+        until(enough, timeout_s)
+        return records
+
+    def restore(self, partition: int, checkpoint: int | None = None) -> Restored:
+        """All of it in one piece."""
+        changes = []
+        deadline = time.monotonic() + PATIENCE_S
+        self.committed(partition)
+        restore = self.outbox.restore(partition, checkpoint)
+        while True:
+            self.source.poll(100, 0.0)
+            step = restore.step(1_000, 0.1)
+            changes += step.changes
+            if step.done:
+                restore.close()
+                return step._replace(changes=changes)
+            assert time.monotonic() < deadline, f"the restore stands at {step[1:]}"
+
+    def close(self) -> None:
+        self.source.close()
+        self.outbox.close()
+
+
+def writes(partition: int, *keys: str, at: int = 0, stream_time: int = 0) -> Transaction:
+    """A transaction with a status for each key."""
+    return Transaction(
+        positions={partition: Position(at, stream_time)},
+        statuses={partition: [state(key) for key in keys]},
+    )

@@ -1,0 +1,308 @@
+"""What one transaction carries, and what becomes of it when something goes wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka import Message, Producer
+
+from processor.errors import ConfigError, StopProcessing, Unavailable
+from processor.kafka import producer as producer_module
+from processor.kafka.status_topic import KafkaOutbox
+from processor.ports import Aborted, Committed, DeadLetter, Fenced, Position, Transaction
+from tests.integration.kit import (
+    Broker,
+    JsonCodec,
+    Kafka,
+    Member,
+    Names,
+    encode,
+    state,
+    until,
+    writes,
+)
+
+pytestmark = pytest.mark.kafka
+
+Topics = Callable[..., Names]
+Members = Callable[..., Member]
+
+
+def headers(message: Message) -> dict[str, str]:
+    found: Any = message.headers() or []
+    return {name: (value or b"").decode() for name, value in found}
+
+
+def test_statuses_go_to_the_partition_of_their_events_keyed_by_message_id(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(2)
+    writer = member(names).join(0, 1)
+    done = writer.outbox.commit(
+        Transaction(
+            positions={0: Position(10, 1), 1: Position(20, 2)},
+            statuses={0: [state("a"), state("b")], 1: [state("c")]},
+            tombstones={1: ["old"]},
+        )
+    )
+    assert done == Committed({0: 2, 1: 2})
+    found = [(m.partition(), m.key(), m.value()) for m in cluster.read(names.status)]
+    assert sorted(found, key=str) == [
+        (0, b"a", encode(state("a"))),
+        (0, b"b", encode(state("b"))),
+        (1, b"c", encode(state("c"))),
+        (1, b"old", None),
+    ]
+    assert writer.committed(0) == Position(10, 1)
+    assert writer.committed(1) == Position(20, 2)
+
+
+def test_a_checkpoint_is_the_offset_behind_the_last_record_of_the_transaction(
+    topics: Topics, member: Members
+) -> None:
+    writer = member(topics(1)).join(0)
+    assert writer.outbox.commit(writes(0, "a", "b", "c")) == Committed({0: 3})
+    assert writer.outbox.commit(writes(0, "d")) == Committed({0: 5})  # a marker lies at 3
+    assert writer.outbox.commit(Transaction(positions={0: Position(1, 1)})) == Committed({})
+
+
+def test_a_dead_letter_is_the_raw_record_with_connects_headers(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
+    sent: Any = [("trace", b"\x00\xff"), ("nothing", None), ("trace", b"2")]
+    producer.produce(names.events, b"\x00bytes\xff", b"k\xff", 0, None, None, 1_234_567, sent)
+    producer.flush()
+    writer = member(names).join(0).start()
+    (record,) = writer.read(1)
+    letter = DeadLetter("decode", "bad_magic", "0xff", 0, record=record)
+    done = writer.outbox.commit(Transaction({0: Position(1, 0)}, dead_letters=[letter]))
+    assert done == Committed({})
+    (dead,) = cluster.read(names.dead_letter)
+    assert (dead.key(), dead.value(), dead.timestamp()[1]) == (
+        b"k\xff",
+        b"\x00bytes\xff",
+        1_234_567,
+    )
+    found: Any = dead.headers()
+    assert found[:3] == sent
+    assert found[3:] == [
+        ("__connect.errors.topic", names.events.encode()),
+        ("__connect.errors.partition", b"0"),
+        ("__connect.errors.offset", b"0"),
+        ("__connect.errors.stage", b"decode"),
+        ("__connect.errors.exception.class.name", b"bad_magic"),
+        ("__connect.errors.exception.message", b"0xff"),
+    ]
+
+
+def test_empty_keys_and_values_stay_empty_in_the_dead_letter_topic(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)
+    cluster.produce(names.events, 0, [None, b""])
+    writer = member(names).join(0).start()
+    letters = [DeadLetter("decode", "empty", "", 0, record=r) for r in writer.read(2)]
+    writer.outbox.commit(Transaction({0: Position(2, 0)}, dead_letters=letters))
+    assert sorted((m.value() for m in cluster.read(names.dead_letter)), key=str) == [None, b""]
+
+
+def test_a_refused_row_is_a_dead_letter_that_points_to_its_status_record(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)
+    writer = member(names).join(0)
+    writer.outbox.commit(writes(0, "before"))
+    transaction = writes(0, "a", "refused", "b")
+    letter = DeadLetter("salesforce", "ENTITY_IS_DELETED", "", 0, state=state("refused"))
+    transaction.dead_letters.append(letter)
+    assert writer.outbox.commit(transaction) == Committed({0: 5})
+    (dead,) = cluster.read(names.dead_letter)
+    assert (dead.key(), dead.value()) == (b"refused", encode(state("refused")))
+    assert headers(dead) == {
+        "__connect.errors.topic": names.status,
+        "__connect.errors.partition": "0",
+        "__connect.errors.offset": "3",
+        "__connect.errors.stage": "salesforce",
+        "__connect.errors.exception.class.name": "ENTITY_IS_DELETED",
+        "__connect.errors.exception.message": "ENTITY_IS_DELETED",
+    }
+    (status,) = [m for m in cluster.read(names.status) if m.key() == b"refused"]
+    assert status.offset() == 3
+
+
+@pytest.mark.parametrize("value", [b"x" * 10_000, b"x" * 20_000])
+def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(
+    cluster: Kafka, topics: Topics, member: Members, value: bytes
+) -> None:
+    names = topics(1)._replace(dead_letter=f"small-{time.time_ns()}")
+    cluster.create(names.dead_letter, 1, {"max.message.bytes": "10500"})
+    cluster.produce(names.events, 0, [value])
+    options = {"compression.type": "none"}
+    writer = member(names, dead_letter_max_bytes=10_500, producer_options=options).join(0).start()
+    letter = DeadLetter("decode", "bad_magic", "", 0, record=writer.read(1)[0])
+    done = writer.outbox.commit(Transaction({0: Position(1, 0)}, dead_letters=[letter]))
+    assert done == Committed({})
+    (dead,) = cluster.read(names.dead_letter)
+    kept = dead.value() or b""
+    if len(value) > 10_500:
+        assert value.startswith(kept)
+        assert len(kept) > 9_000
+        assert headers(dead)["processor.truncated"] == str(len(value))
+    else:
+        assert kept == value
+        assert "processor.truncated" not in headers(dead)
+
+
+def test_a_dead_letter_that_cannot_be_written_at_all_stops_the_process(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)._replace(dead_letter=f"tiny-{time.time_ns()}")
+    cluster.create(names.dead_letter, 1, {"max.message.bytes": "500"})
+    cluster.produce(names.events, 0, [bytes(range(256)) * 8])
+    writer = member(names, producer_options={"compression.type": "none"}).join(0).start()
+    transaction = writes(0, "m", at=1)
+    transaction.dead_letters.append(
+        DeadLetter("decode", "bad_magic", "", 0, record=writer.read(1)[0])
+    )
+    with pytest.raises(StopProcessing, match=f"refuses.*{names.dead_letter}"):
+        writer.outbox.commit(transaction)
+    assert cluster.keys(names.status) == []
+    assert writer.committed(0).offset == -1
+
+
+def test_a_status_that_its_topic_refuses_stops_the_process(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)._replace(status=f"tiny-{time.time_ns()}")
+    cluster.create(names.status, 1, {"max.message.bytes": "200"})
+    writer = member(names, producer_options={"compression.type": "none"}).join(0)
+    with pytest.raises(StopProcessing, match=f"refuses.*{names.status}"):
+        writer.outbox.commit(writes(0, "m", at=1))
+    assert writer.committed(0).offset == -1
+
+
+def test_a_missing_dead_letter_topic_stops_the_process(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)._replace(dead_letter=f"missing-{time.time_ns()}")
+    cluster.produce(names.events, 0, [b"x"])
+    options = {"topic.metadata.propagation.max.ms": 1_000}
+    writer = member(names, producer_options=options).join(0).start()
+    transaction = writes(0, "m", at=1)
+    transaction.dead_letters.append(DeadLetter("decode", "bad", "", 0, record=writer.read(1)[0]))
+    with pytest.raises(StopProcessing, match="refuses"):
+        writer.outbox.commit(transaction)
+    assert cluster.keys(names.status) == []
+
+
+def test_fifty_thousand_statuses_fit_into_one_transaction(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(2)
+    writer = member(names).join(0, 1)
+    ids = [[f"m{partition}-{n}" for n in range(25_000)] for partition in (0, 1)]
+    done = writer.outbox.commit(
+        Transaction(
+            positions={0: Position(1, 1), 1: Position(1, 1)},
+            statuses={p: [state(key) for key in ids[p]] for p in (0, 1)},
+        )
+    )
+    assert done == Committed({0: 25_000, 1: 25_000})
+    assert sorted(cluster.keys(names.status)) == sorted(ids[0] + ids[1])
+
+
+def test_a_full_queue_delays_a_transaction_and_loses_nothing(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    names = topics(1)
+    options = {"queue.buffering.max.messages": 100, "linger.ms": 1}
+    writer = member(names, producer_options=options).join(0)
+    ids = [f"m{n}" for n in range(1_000)]
+    assert writer.outbox.commit(writes(0, *ids)) == Committed({0: 1_000})
+    assert cluster.keys(names.status) == ids
+
+
+def test_an_aborted_transaction_is_invisible_and_the_same_one_may_follow(
+    cluster: Kafka, topics: Topics, member: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = topics(1)
+    writer = member(names).join(0)
+
+    def fail(*_: object) -> None:
+        raise producer_module.MustAbort("as the test wants")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(producer_module.TransactionalProducer, "send_offsets", fail)
+        assert writer.outbox.commit(writes(0, "m", at=3)) == Aborted("as the test wants")
+    assert cluster.keys(names.status) == []
+    assert writer.committed(0).offset == -1
+    assert isinstance(writer.outbox.commit(writes(0, "m", at=3)), Committed)
+    assert cluster.keys(names.status) == ["m"]
+    assert writer.committed(0).offset == 3
+
+
+@pytest.mark.chaos
+def test_a_commit_whose_outcome_stays_unknown_is_fenced_within_a_bound(
+    kafka: Broker,
+    cluster: Kafka,
+    topics: Topics,
+    member: Members,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = topics(1)
+    writer = member(names, transaction_timeout_ms=3_000).join(0)
+    assert isinstance(writer.outbox.commit(writes(0, "first", at=1)), Committed)
+    monkeypatch.setattr(producer_module, "FINISH_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(producer_module, "CALL_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(producer_module, "INIT_TIMEOUT_S", 2.0)
+    kafka.freeze()
+    try:
+        began = time.monotonic()
+        assert isinstance(writer.outbox.commit(writes(0, "second", at=2)), Fenced)
+        with pytest.raises(Unavailable):
+            writer.outbox.renew()
+        assert time.monotonic() - began < 20
+    finally:
+        kafka.thaw()
+    monkeypatch.undo()
+    until(lambda: _renewed(writer))
+    until(lambda: writer.source.poll(10, 0.1) == [] and writer.owns(0))
+    until(lambda: isinstance(writer.outbox.commit(writes(0, "second", at=2)), Committed))
+    assert cluster.keys(names.status) == ["first", "second"]
+    assert writer.committed(0).offset == 2
+
+
+def _renewed(writer: Member) -> bool:
+    try:
+        writer.outbox.renew()
+    except Unavailable:
+        return False
+    return True
+
+
+def test_without_a_broker_a_new_producer_is_unavailable(
+    topics: Topics, member: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producer_module, "INIT_TIMEOUT_S", 0.5)
+    source = member(topics(1)).source
+    names = Names("g", "e", "s", "d")
+    outbox = KafkaOutbox("127.0.0.1:1", source, JsonCodec(), names)
+    with pytest.raises(Unavailable, match="no transactions"):
+        outbox.renew()
+    outbox.close()
+
+
+def test_options_of_the_outbox_are_checked_like_those_of_the_source(
+    topics: Topics, member: Members
+) -> None:
+    source = member(topics(1)).source
+    for options in ({"transactional.id": "mine"}, {"compression.type": "soon"}):
+        with pytest.raises(ConfigError, match=r"transactional\.id|compression"):
+            KafkaOutbox(
+                "127.0.0.1:1", source, JsonCodec(), Names("g", "e", "s", "d"), options=options
+            ).renew()
