@@ -91,6 +91,10 @@ class TransactionalProducer:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",
             "allow.auto.create.topics": False,
+            # Bootstrapping anew loses the transaction coordinator for ever, and the call that
+            # waits for it never returns (librdkafka 2.16). Without it a transaction fails, and
+            # the next producer bootstraps.
+            "metadata.recovery.strategy": "none",
             "error_cb": self._on_error,
         }
         self._producer = built(Producer, config)
