@@ -27,7 +27,14 @@ class Offsets:
     """Asks for the bounds of partitions."""
 
     def __init__(self, bootstrap_servers: str, options: Options) -> None:
-        self._admin = built(AdminClient, connection(bootstrap_servers, options))
+        self._connection = connection(bootstrap_servers, options)
+        self._admin = built(AdminClient, self._connection)
+
+    def renew(self) -> None:
+        """After a failed answer. A client remembers the leader epoch of each partition that it has
+        asked for, and after the leader has changed every further answer of it is a failure.
+        """
+        self._admin = built(AdminClient, self._connection)
 
     def ask_high_watermark(self, topic: str, partition: int) -> Answer:
         """The end of the log, open transactions included."""
@@ -43,6 +50,7 @@ class Offsets:
         try:
             return answer.result(REQUEST_TIMEOUT_S).offset
         except (KafkaException, FutureTimeoutError) as error:
+            self.renew()
             raise Unavailable(f"{topic} does not tell where it begins: {error}") from error
 
     def _ask(
@@ -77,11 +85,16 @@ class LogEnds:
 
     def latest(self, partitions: Collection[int]) -> Mapping[int, int]:
         """What is known of these partitions. A partition not heard of yet is left out."""
+        failed = False
         for partition, answer in list(self._asked.items()):
             if answer.done():
                 del self._asked[partition]
                 if answer.exception() is None:
                     self._known[partition] = answer.result().offset
+                else:
+                    failed = True
+        if failed:
+            self._offsets.renew()
         now = self._monotonic_s()
         old = now - self._asked_at >= LAG_INTERVAL_S or not self._known.keys() >= set(partitions)
         if old and not self._asked:
