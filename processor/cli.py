@@ -30,6 +30,27 @@ Settings come from a TOML file (--config) and the environment (PROCESSOR_KAFKA__
 `processor settings` lists them with their defaults.
 """
 
+_REKEY = """\
+Each record of RAW_TOPIC goes to KAFKA__EVENTS_TOPIC, exactly once, with the message id as its key;
+value, headers and timestamp stay. What can't be decoded goes there under its old key, and becomes
+a dead letter of `processor run`. Several processes share the partitions. Both topics have to be
+there, and the one that is written must keep records of that age (retention.ms).
+
+Partitions are copied side by side, not in the order of time: where the backlog is older than
+STATE__RETENTION_S, set that longer until `processor run` has read it, or late reports of messages
+that it has not seen become dead letters (too_late).
+"""
+
+_FORGET = """\
+Stop every process of the group first: an owner would write the message again from its local
+store. Then this writes a tombstone to the status topic, in the partition where the message is,
+and each process drops the message from its store when it starts. The broker removes the older
+records of the message when it compacts the topic (after segment.ms, a day by default).
+
+Not touched: events of the message in the events topic (if they are read again, or new ones come,
+it is known again), its dead letters, and the Task in Salesforce. Those are yours to remove.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; its exit code."""
@@ -64,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
     _run(_with_config(commands, "run", "process events until told to stop"))
     _check(_with_config(commands, "check", "check the broker, topics, registry and org"))
     _produce(_with_config(commands, "produce", "delivery reports (JSON Lines) -> the events topic"))
+    _rekey(_with_config(commands, "rekey", "copy events to a topic that is keyed by message id"))
+    _forget(_with_config(commands, "forget", "erase one message (personal-data requests)"))
     _schemas(commands)
     _demo(commands.add_parser("demo", help="the whole job on a sandbox broker and org"))
     _codes(commands.add_parser("codes", help="the catalogue of status codes"))
@@ -122,6 +145,38 @@ def _produce(parser: argparse.ArgumentParser) -> None:
         from processor.commands.produce import produce
 
         return produce(options.config, options.file, keep_time=options.keep_time)
+
+    parser.set_defaults(command=command)
+
+
+def _rekey(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _REKEY
+    parser.add_argument("raw_topic", metavar="RAW_TOPIC", help="copy from here")
+    parser.add_argument(
+        "--group", metavar="GROUP", help="the group that reads (default: KAFKA__GROUP_ID-rekey)"
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="copy to the end that is there, and exit"
+    )
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.rekey import rekey
+
+        return rekey(options.config, options.raw_topic, group=options.group, once=options.once)
+
+    parser.set_defaults(command=command)
+
+
+def _forget(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _FORGET
+    parser.add_argument("message_id", metavar="MESSAGE_ID")
+
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.forget import forget
+
+        return forget(options.config, options.message_id)
 
     parser.set_defaults(command=command)
 

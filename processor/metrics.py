@@ -54,11 +54,12 @@ _TO_SALESFORCE_S: Final = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 3_600, 14_4
 
 
 class Stamps(Protocol):
-    """Totals of what was odd about the stamps of usable events, counted by the decoder."""
+    """Totals of what was odd about usable events, counted by the decoder."""
 
     stamps_unusable: int
     stamps_missing: int
     stamps_future: int
+    keys_not_message_id: int
 
 
 class Metrics:
@@ -80,6 +81,7 @@ class Metrics:
         self._reasons = OUR_REASONS.union(salesforce_codes)
         self._stamps = stamps
         self._stamps_seen: dict[str, int] = {}
+        self._keys_seen = 0
         self._events_of: dict[tuple[int, str], list[Counter]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._partitions: set[int] = set()
@@ -117,6 +119,11 @@ class Metrics:
             "sms_processor_odd_stamps_total",
             "Usable events with a stamp that was missing, unusable or in the future.",
             ["kind"],
+            registry=registry,
+        )
+        self._odd_keys = Counter(
+            "sms_processor_keys_not_message_id_total",
+            "Events with another key than their message id, of the first few of each batch.",
             registry=registry,
         )
         self._dead_letters = Counter(
@@ -302,6 +309,8 @@ class Metrics:
         for kind, total in totals.items():
             self._child(self._odd_stamps, kind).inc(total - self._stamps_seen.get(kind, 0))
         self._stamps_seen = totals
+        self._odd_keys.inc(stats.keys_not_message_id - self._keys_seen)
+        self._keys_seen = stats.keys_not_message_id
 
     # -- the Salesforce writer's -------------------------------------------------------------
 

@@ -20,6 +20,7 @@ class Stamps:
     stamps_unusable: int = 0
     stamps_missing: int = 0
     stamps_future: int = 0
+    keys_not_message_id: int = 0
 
 
 @pytest.fixture
@@ -141,6 +142,15 @@ def test_odd_stamps_follow_the_decoders_totals(
         metrics.gauges(OwedCount(0, 0), 0, {})
     assert value(registry, "odd_stamps_total", kind="missing") == 8
     assert value(registry, "odd_stamps_total", kind="future") == 0
+
+
+def test_odd_keys_follow_the_decoders_total(
+    metrics: Metrics, registry: CollectorRegistry, stamps: Stamps
+) -> None:
+    for total in (0, 20, 20, 25):
+        stamps.keys_not_message_id = total
+        metrics.gauges(OwedCount(0, 0), 0, {})
+    assert value(registry, "keys_not_message_id_total") == 25
 
 
 def test_the_way_to_salesforce_is_measured_up_to_a_day(

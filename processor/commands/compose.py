@@ -18,6 +18,7 @@ from processor.core.report import DecodeStats, ReportRules
 from processor.errors import ConfigError, Unavailable
 from processor.http import Heartbeat, HttpServer
 from processor.kafka.avro import AvroDecoder
+from processor.kafka.keys import KeyWatch
 from processor.kafka.registry import Registry, prefix_for
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
@@ -89,7 +90,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             salesforce_codes=BY_CODE,
             stamps=stats,
         )
-        source = _source(settings)
+        source = _source(settings, facts)
         outbox = _outbox(settings, source, registry, facts)
         outbox.renew()
         client = Client(login(settings), meter)
@@ -115,9 +116,8 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             delete_retention_ms=facts.delete_retention_ms,
             map_limit_bytes=settings.state.map_limit_bytes,
         )
-        ports = Ports(
-            source, decoder(settings, stats, registry), outbox, store, writer, meter, clock
-        )
+        events = KeyWatch(decoder(settings, stats, registry), stats)
+        ports = Ports(source, events, outbox, store, writer, meter, clock)
         worker = Worker(ports, rules(settings), _limits(settings), settings.salesforce.fields, ORG)
         workers.append(worker)
         resources.callback(worker.abandon)
@@ -200,7 +200,7 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _source(settings: Settings) -> KafkaSource:
+def _source(settings: Settings, facts: Facts) -> KafkaSource:
     kafka = settings.kafka
     return KafkaSource(
         kafka.bootstrap_servers,
@@ -209,6 +209,7 @@ def _source(settings: Settings) -> KafkaSource:
         options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
+        partitions=facts.partitions,
     )
 
 

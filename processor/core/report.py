@@ -58,11 +58,13 @@ class DecodeStats:
     `stamps_unusable`: stamps that can't be parsed or lie before the year 2000.
     `stamps_missing`: events without any usable stamp, ordered by the record's timestamp.
     `stamps_future`: events whose stamp was later than the record's timestamp, which replaced it.
+    `keys_not_message_id`: events, of the few that are looked at, whose record has another key.
     """
 
     stamps_unusable: int = 0
     stamps_missing: int = 0
     stamps_future: int = 0
+    keys_not_message_id: int = 0
 
 
 def compile_normaliser(

@@ -29,7 +29,10 @@ def fencing_metadata(consumer: Consumer) -> bytes | None:
     """
     if not consumer.memberid():
         return None
-    metadata = bytes(consumer.consumer_group_metadata())
+    try:
+        metadata = bytes(consumer.consumer_group_metadata())
+    except RuntimeError:  # the client is leaving the group
+        return None
     if metadata.startswith(_MAGIC):
         (generation,) = _GENERATION.unpack_from(metadata, len(_MAGIC))
         if generation < 1:  # both protocols count from 1

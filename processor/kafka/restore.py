@@ -21,7 +21,7 @@ from confluent_kafka import (
 )
 
 from processor.core.events import MessageState
-from processor.errors import Rejected, StopProcessing, StoreFailed
+from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
 from processor.kafka import client_errors
 from processor.kafka.offsets import Answer, Offsets
 from processor.kafka.options import Options, built, consumer_options
@@ -180,9 +180,9 @@ class KafkaRestore:
         except FutureTimeoutError:
             return None
         except KafkaException as error:
-            _log.warning("%s does not tell where it ends: %s", self._topic, error.args[0].str())
-            self._answer = self._offsets.ask_high_watermark(self._topic, self._partition)
-            return None
+            self._offsets.renew()
+            why = error.args[0].str()
+            raise Unavailable(f"{self._topic} does not tell where it ends: {why}") from None
 
     def _on_event(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == client_errors.PARTITION_EOF:
@@ -199,18 +199,21 @@ class KafkaRestore:
 
     def _change(self, message: Message) -> tuple[str, MessageState | None]:
         key, value = message.key(), message.value()
-        place = f"{self._topic}[{self._partition}] at {message.offset()}"
         if key is None:
-            raise StopProcessing(f"{place} has no key: somebody else writes to the status topic")
-        if value is None:
-            return key.decode(), None
+            raise StopProcessing(
+                f"{self._place(message)} has no key: somebody else writes to the status topic"
+            )
         try:
-            return key.decode(), self._decoder.decode(value)
+            return key.decode(), None if value is None else self._decoder.decode(value)
         except (Rejected, UnicodeDecodeError) as error:
             raise StopProcessing(
-                f"{place} is not a status record that this version can read ({error}): "
-                "run the version that wrote it, or start with a new status topic and group"
+                f"{self._place(message)} is not a status record that this version can read "
+                f"({error}): run the version that wrote it, or start with a new status topic "
+                "and group"
             ) from error
+
+    def _place(self, message: Message) -> str:
+        return f"{self._topic}[{self._partition}] at {message.offset()}"
 
 
 def _on_error(error: KafkaError) -> None:

@@ -54,7 +54,9 @@ class KafkaSource:
     """Implements `ports.Source`, and tells the outbox who we are in the group.
 
     `options` are the user's librdkafka properties. `session_timeout_ms` overrides theirs and is
-    not checked against the lower bound: for tests. Raises ConfigError for bad options.
+    not checked against the lower bound: for tests. `partitions`: how many the topic had when it
+    was checked against the status topic; one beyond them stops the process (None: any may come).
+    Raises ConfigError for bad options.
     """
 
     def __init__(
@@ -66,10 +68,12 @@ class KafkaSource:
         options: Options | None = None,
         group_protocol: str = "classic",
         session_timeout_ms: int | None = None,
+        partitions: int | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         user = checked(options or {}, group_protocol)
         self._topic = topic
+        self._partitions = partitions
         self._config: dict[str, object] = {
             "fetch.wait.max.ms": 100,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
@@ -250,6 +254,9 @@ class KafkaSource:
         consumer.pause(fresh)
         self._rebalanced = self._joined = True
         partitions = [place.partition for place in places]
+        if self._partitions is not None and max(partitions, default=-1) >= self._partitions:
+            self._stop = self._grown(max(partitions) + 1)
+            return  # they stay paused: nothing of them is read before `poll` raises
         self._assigned.update(partitions)
         if partitions and self._listener is not None and not self._leaving:
             self._listener.assigned(partitions)
@@ -341,6 +348,14 @@ class KafkaSource:
             f"no longer holds the offset where group {group} stands ({error.str()}). To go on "
             f"with what is left: kafka-consumer-groups.sh --reset-offsets --to-earliest "
             f"--group {group} --topic {self._topic}:{partition} --execute"
+        )
+
+    def _grown(self, found: int) -> str:
+        return (
+            f"{self._topic} has been given more partitions: at least {found}, and it had "
+            f"{self._partitions} at the start. Nothing of the new ones was read, and nothing is "
+            "lost: what is owed to Salesforce stays owed. Stop the other processes too, and start "
+            "again: the start says what to do next (docs/partitions.md)"
         )
 
     def _reached(self, partition: int) -> int:

@@ -21,6 +21,7 @@ from processor.kafka.framing import (
     single_object_prefix,
 )
 from processor.kafka.registry import RegisteredSchema, Registry
+from processor.kafka.status_straight import NOT_STRAIGHT, read_status
 from processor.kafka.status_wire import status_bytes
 from processor.kafka.writer_schema import BROKEN, parse_reader, parse_writer
 
@@ -56,6 +57,7 @@ class StatusCodec:
         }
         self._schemas[single_object_prefix(schema_text)] = own
         self._schemas[prefix] = own
+        self._own = frozenset((prefix, single_object_prefix(schema_text)))
 
     def encode(self, state: MessageState) -> bytes:
         """The value, with its framing. `due_at` and `doubt_at` are not part of it."""
@@ -71,15 +73,12 @@ class StatusCodec:
         schemas = self._schemas.get(prefix)
         if schemas is None:
             schemas = self._schemas[prefix] = self._fetch(prefix)
-        stream = BytesIO(value)
-        stream.seek(len(prefix))
-        try:
-            state = _state_of(schemaless_reader(stream, *schemas))
-        except BROKEN as error:
-            raise Rejected("undecodable", type(error).__name__) from None
-        if stream.tell() != len(value):
-            raise Rejected("trailing_bytes", f"{len(value) - stream.tell()} bytes")
-        return state
+        if prefix in self._own:
+            try:
+                return read_status(value, len(prefix))
+            except NOT_STRAIGHT:
+                return _by_fastavro(value, len(prefix), schemas)
+        return _by_fastavro(value, len(prefix), schemas)
 
     def _fetch(self, prefix: bytes) -> tuple[Any, Any]:
         if len(prefix) != CONFLUENT_SIZE:
@@ -92,6 +91,18 @@ class StatusCodec:
         """Writer and reader: all that the writer has is read, to be resolved to our schema."""
         raw = parse_writer(schema.text, None, schema.references)
         return raw.parsed, self._reader
+
+
+def _by_fastavro(value: bytes, start: int, schemas: tuple[Any, Any]) -> MessageState:
+    stream = BytesIO(value)
+    stream.seek(start)
+    try:
+        state = _state_of(schemaless_reader(stream, *schemas))
+    except BROKEN as error:
+        raise Rejected("undecodable", type(error).__name__) from None
+    if stream.tell() != len(value):
+        raise Rejected("trailing_bytes", f"{len(value) - stream.tell()} bytes")
+    return state
 
 
 def _state_of(raw: Any) -> MessageState:

@@ -130,6 +130,15 @@ class Topics:
             return [Finding(made, self._missing_events(), fatal=not made)]
         return judge(events, self._find(self._status), self._find(self._dead_letter))
 
+    def find(self, name: str) -> Found:
+        """A topic as it is. Raises ConfigError when it is missing, Unavailable when the broker
+        does not answer.
+        """
+        found = self._find(name)
+        if found is None:
+            raise ConfigError(f"topic {name} does not exist")
+        return found
+
     def topic_id(self, name: str) -> str:
         """The topic's identity: another one after it was deleted and made again.
 
@@ -244,16 +253,7 @@ def _judge_status(events: Found, status: Found | None) -> list[Finding]:
         return [Finding(ok=True, text="the status topic is missing, and made at the start")]
     findings = []
     if status.partitions != events.partitions:
-        findings.append(
-            Finding(
-                ok=False,
-                text=f"{status.name} has {status.partitions} partitions and {events.name} has "
-                f"{events.partitions}: they must be equal, because a message's status lies in "
-                "the partition of its events. Set another status topic and group, or give "
-                "both topics the same number while they are empty",
-                fatal=True,
-            )
-        )
+        findings.append(Finding(ok=False, text=_unequal(events, status), fatal=True))
     if status.config is None:
         findings.append(
             Finding(
@@ -272,6 +272,30 @@ def _judge_status(events: Found, status: Found | None) -> list[Finding]:
             )
         )
     return findings or [Finding(ok=True, text=f"{status.name}: compacted, as many partitions")]
+
+
+def _unequal(events: Found, status: Found) -> str:
+    """What to do, in order. A topic can get more partitions, never fewer."""
+    unequal = (
+        f"{status.name} has {status.partitions} partitions and {events.name} has "
+        f"{events.partitions}: they must be equal, because a message's status lies in the "
+        "partition of its events. "
+    )
+    if status.partitions > events.partitions:
+        return unequal + (
+            f"A topic can't get fewer: stop the producers, drain (processor run --once, with the "
+            f"topics as they were), then give {events.name} {status.partitions} partitions too; "
+            "or set another KAFKA__STATUS_TOPIC and KAFKA__GROUP_ID"
+        )
+    return unequal + (
+        "Nothing is lost: the events wait in their topic, and what is owed to Salesforce in the "
+        "status topic. (1) Stop every process. (2) kafka-topics.sh --bootstrap-server ... --alter "
+        f"--topic {status.name} --partitions {events.partitions} (3) Start. The price: a message "
+        "with reports from before and after the change has two histories, and its Task may end "
+        "with the lesser status. To keep every message whole, instead of (2) copy all events with "
+        "`processor rekey` to a topic with the wanted partitions, and run on that with a new "
+        "KAFKA__STATUS_TOPIC and KAFKA__GROUP_ID. See docs/partitions.md"
+    )
 
 
 def _judge_dead(events: Found, dead_letter: Found | None) -> Finding:

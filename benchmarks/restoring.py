@@ -1,0 +1,106 @@
+"""One process's takeover of a status topic, with the time and memory that it took."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import logging
+import resource
+import time
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from benchmarks.worker import Timed
+from processor.clock import SystemClock
+from processor.core.due import Rules
+from processor.kafka.framing import single_object_prefix
+from processor.kafka.source import KafkaSource
+from processor.kafka.status_codec import StatusCodec
+from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.resources import schema_text
+from processor.state import LmdbStore
+from processor.takeover import Takeover, Takeovers
+
+DAY_MS = 86_400_000
+SAMPLES = 12
+
+
+def main() -> None:
+    """Take over all partitions at once, and print what it took."""
+    options = _arguments()
+    logging.basicConfig(level=logging.WARNING)
+    gc.freeze()
+    gc.set_threshold(1_000_000, 20, 50)
+    clock = SystemClock()
+    steps: dict[str, list[float]] = {}
+    events, partitions = f"{options.topic}-events", options.partitions
+    _make(options.servers, events, partitions)
+    source = KafkaSource(options.servers, options.topic, events)
+    schema = schema_text("delivery_status.avsc")
+    codec = StatusCodec(schema, single_object_prefix(schema))
+    names = Names(options.topic, events, options.topic, events)
+    outbox = KafkaOutbox(options.servers, source, codec, names)
+    store = LmdbStore(
+        options.state, options.topic, clock=clock, delete_retention_ms=7 * DAY_MS, boot_id="bench"
+    )
+    timed = Timed(store, steps, load="load", owed_rows="reclaim", put_many="reclaim", open="open")
+    takeovers = Takeovers()
+    began_s, cpu_s = time.perf_counter(), time.process_time()
+    for partition in range(partitions):
+        takeovers.add(Takeover(partition, source, outbox, timed, clock, Rules()))
+    restored = 0
+    memory: list[int] = []
+    told_s = began_s
+    while takeovers:
+        restored += sum(t.restored for t, _ in takeovers.step(clock.monotonic_s()))
+        if time.perf_counter() - told_s >= 1.0:
+            told_s = time.perf_counter()
+            memory.append(_own_memory_mb())
+    wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - cpu_s
+    stored, owed = store.count(), store.owed_count().total
+    size = sum(file.stat().st_size for file in options.state.rglob("data.mdb"))
+    for partition in range(partitions):
+        store.close(partition)
+    outbox.close()
+    source.close()
+    result = {
+        "records_per_s": round(restored / wall_s),
+        "seconds": round(wall_s, 2),
+        "records": restored,
+        "stored": stored,
+        "owed": owed,
+        "cpu_us_per_record": round(cpu_s / max(restored, 1) * 1e6, 2),
+        "store_seconds": {name: round(wall, 2) for name, (wall, _) in sorted(steps.items())},
+        "store_mb": size // (1 << 20),
+        "own_memory_mb_over_time": memory[:: max(1, len(memory) // SAMPLES)],
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(json.dumps(result))
+
+
+def _own_memory_mb() -> int:
+    """Without the pages of the store's file, which the system takes back when it likes."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.split("RssAnon:")[1].split()[0]) // 1024
+
+
+def _make(servers: str, events: str, partitions: int) -> None:
+    admin = AdminClient({"bootstrap.servers": servers})
+    if events not in admin.list_topics(timeout=30).topics:
+        admin.create_topics([NewTopic(events, partitions, 1)])[events].result(30)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("servers")
+    parser.add_argument("topic")
+    parser.add_argument("partitions", type=int)
+    parser.add_argument("state", type=Path)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

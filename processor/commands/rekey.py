@@ -1,0 +1,75 @@
+"""`processor rekey RAW_TOPIC`: copy events to the events topic, keyed by message id."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import uuid
+
+from processor.clock import SystemClock
+from processor.commands.compose import connect_registry, decoder, topics
+from processor.config import Settings, load_settings
+from processor.core.report import DecodeStats
+from processor.errors import ConfigError
+from processor.kafka.offsets import Offsets
+from processor.kafka.producer import TransactionalProducer
+from processor.kafka.registry import Registry
+from processor.kafka.rekey import Rekey, check_target
+from processor.kafka.source import KafkaSource
+from processor.logs import set_up_logging
+
+log = logging.getLogger(__name__)
+
+
+def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) -> int:
+    """0, having said how much was copied."""
+    settings = load_settings(config, needs=("kafka",))
+    set_up_logging(settings.log.level, settings.log.format)
+    keyed_topic = settings.kafka.events_topic
+    if raw_topic == keyed_topic:
+        raise ConfigError(
+            f"{raw_topic} is KAFKA__EVENTS_TOPIC itself: set that to the topic to be written"
+        )
+    house = topics(settings)
+    house.find(raw_topic)
+    check_target(house.find(keyed_topic))
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    registry = connect_registry(settings, SystemClock())
+    copier = _compose(settings, raw_topic, group, registry)
+    try:
+        copier.open()
+        while not stop.is_set() and not (once and copier.drained()):
+            copier.turn()
+    finally:
+        counts = copier.close()
+        if registry is not None:
+            registry.close()
+    print(f"copied {counts.written}, of them {counts.kept_key} undecodable, under their old key")
+    return 0
+
+
+def _compose(
+    settings: Settings, raw_topic: str, group: str | None, registry: Registry | None
+) -> Rekey:
+    kafka = settings.kafka
+    name = group or f"{kafka.group_id}-rekey"
+    source = KafkaSource(
+        kafka.bootstrap_servers,
+        name,
+        raw_topic,
+        options=kafka.options,
+        group_protocol=kafka.group_protocol,
+        session_timeout_ms=kafka.session_timeout_ms,
+    )
+    transactional_id = f"{name}-{uuid.uuid4()}"
+    return Rekey(
+        source,
+        decoder(settings, DecodeStats(), registry),
+        Offsets(kafka.bootstrap_servers, kafka.options),
+        lambda: TransactionalProducer(kafka.bootstrap_servers, kafka.options, transactional_id),
+        (raw_topic, kafka.events_topic),
+        SystemClock(),
+    )

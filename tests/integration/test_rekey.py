@@ -1,0 +1,178 @@
+"""`processor rekey`: every event once, under its message id, whatever is killed in between."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from processor.sandbox.traffic import Report, Traffic
+from processor.sandbox.traffic_oracle import expected
+from tests.integration.kit import PATIENCE_S, Broker
+from tests.integration.ledger import Ledger
+from tests.integration.stage import Stage, past_traffic, wait
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+SEED = 20_261_102
+RAW_PARTITIONS = 4
+ACCOUNT = b"account"
+
+
+@pytest.fixture
+def stage(kafka: Broker, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(kafka.bootstrap_servers, tmp_path)
+    yield stage
+    stage.close()
+
+
+class Raw:
+    """A topic whose reports lie anywhere, each with its number in a header."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        self.name = f"raw-{stage.names.events}"
+        self.group = f"{stage.names.group_id}-rekey"
+        self.sent: list[tuple[bytes | None, Report]] = []
+        stage.cluster.create(self.name, RAW_PARTITIONS, {"retention.ms": "-1"})
+
+    def send(self, traffic: Traffic) -> None:
+        encoders = self._stage.encoders()
+        producer = Producer({"bootstrap.servers": self._stage.bootstrap_servers, "linger.ms": 20})
+        for report in traffic:
+            number = len(self.sent)
+            value = encoders.value(report)
+            producer.produce(
+                self.name,
+                value,
+                ACCOUNT,
+                number % RAW_PARTITIONS,
+                timestamp=report.timestamp_ms,
+                headers=[("number", str(number)), ("empty", None)],
+            )
+            self.sent.append((value, report))
+            if number % 1_000 == 0:
+                producer.flush(PATIENCE_S)
+        assert producer.flush(PATIENCE_S) == 0
+
+    def copied(self) -> int:
+        """How far the group has come."""
+        config = {"bootstrap.servers": self._stage.bootstrap_servers, "group.id": self.group}
+        with Consumer(config) as consumer:
+            places = [TopicPartition(self.name, partition) for partition in range(RAW_PARTITIONS)]
+            return sum(max(0, p.offset) for p in consumer.committed(places, PATIENCE_S))
+
+
+def number_of(message: Message) -> int:
+    return int(dict(message.headers() or [])["number"] or b"")
+
+
+def test_each_event_is_copied_once_though_the_copying_processes_are_killed(stage: Stage) -> None:
+    raw = Raw(stage)
+    raw.send(past_traffic(8_000, SEED))
+    kills = 0
+    for name in ("one", "two"):
+        process = stage.start(name, "rekey", raw.name)
+        before = raw.copied()
+        wait("something is copied", lambda: raw.copied() > before)  # noqa: B023 - called at once
+        process.kill()
+        kills += raw.copied() < len(raw.sent)
+    last = [stage.start(name, "rekey", raw.name, "--once") for name in ("three", "four")]
+    assert [process.wait(90) for process in last] == [0, 0]
+    assert kills, "no process was killed in the middle of it"
+
+    found = stage.cluster.read(stage.names.events)
+    assert Counter(map(number_of, found)) == Counter(range(len(raw.sent)))
+    places = defaultdict(set)
+    for message in found:
+        value, report = raw.sent[number_of(message)]
+        assert message.value() == value
+        assert message.timestamp() == (1, report.timestamp_ms)
+        assert list(message.headers() or [])[1:] == [("empty", None)]
+        if report.poison is None:
+            assert message.key() == report.event["message_id"].encode()
+            places[message.key()].add(message.partition())
+        else:
+            assert message.key() in (ACCOUNT, report.event["message_id"].encode())
+    assert {len(partitions) for partitions in places.values()} == {1}
+
+
+@pytest.mark.timeout(240)
+def test_a_process_that_was_stopped_for_long_copies_nothing_twice_when_it_wakes(
+    stage: Stage,
+) -> None:
+    raw = Raw(stage)
+    raw.send(past_traffic(8_000, SEED + 3))
+    sleeper = stage.start("sleeper", "rekey", raw.name)
+    wait("something is copied", lambda: raw.copied() > 0)
+    sleeper.freeze()
+    left = len(raw.sent) - raw.copied()
+    assert stage.start("other", "rekey", raw.name, "--once").wait(90) == 0
+    assert raw.copied() == len(raw.sent)
+    sleeper.thaw()
+    wait("it has lost its partitions", lambda: sleeper.log().count("assigned partitions") > 1)
+    raw.send(past_traffic(100, SEED + 4))
+    wait("it goes on", lambda: raw.copied() == len(raw.sent))
+    assert sleeper.stop() == 0
+    assert left > 0, "the sleeper had copied everything before it fell asleep"
+    found = stage.cluster.read(stage.names.events)
+    assert Counter(map(number_of, found)) == Counter(range(len(raw.sent)))
+
+
+def test_what_was_copied_is_processed_as_if_it_had_been_keyed_from_the_start(
+    stage: Stage,
+) -> None:
+    raw, traffic = Raw(stage), past_traffic(300, SEED + 1)
+    stage.org.add_tasks(expected(traffic).tasks)
+    raw.send(traffic)
+    copy = stage.start("copy", "rekey", raw.name, "--once")
+    assert copy.wait() == 0
+    assert f"copied {len(raw.sent)}, of them " in copy.log()
+    assert stage.start("one", "run", "--once", "--timeout", "60").wait(90) == 0
+    Ledger(stage).check_all_right(traffic)
+
+    again = stage.start("again", "rekey", raw.name, "--once")
+    assert again.wait() == 0
+    assert "copied 0, of them 0 " in again.log()
+
+
+def test_events_under_other_keys_are_counted_and_warned_of(stage: Stage) -> None:
+    producer = Producer({"bootstrap.servers": stage.bootstrap_servers})
+    encoders = stage.encoders()
+    for report in past_traffic(20, SEED + 2):
+        if report.poison is None:
+            producer.produce(stage.names.events, encoders.value(report), ACCOUNT)
+    assert producer.flush(PATIENCE_S) == 0
+    process = stage.start("one")
+    name = "sms_processor_keys_not_message_id_total"
+    wait("it is counted", lambda: process.metric(name) > 0)
+    assert process.log().count("not keyed by message id") == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"message.timestamp.type": "LogAppendTime"}, "set message.timestamp.type=CreateTime"),
+        ({"cleanup.policy": "compact"}, "set cleanup.policy=delete"),
+    ],
+)
+def test_a_topic_that_would_not_keep_the_events_is_refused(
+    stage: Stage, config: dict[str, str], said: str
+) -> None:
+    raw = Raw(stage)
+    target = f"target-{raw.name}"
+    stage.cluster.create(target, 1, config)
+    process = stage.start("one", "rekey", raw.name, KAFKA__EVENTS_TOPIC=target)
+    assert process.wait() == 2
+    assert said in process.log()
+
+
+def test_topics_that_are_missing_or_the_same_are_refused(stage: Stage) -> None:
+    events = stage.names.events
+    assert stage.start("one", "rekey", events).wait() == 2
+    assert stage.start("two", "rekey", "nowhere").wait() == 2
+    assert "is KAFKA__EVENTS_TOPIC itself" in stage.processes[0].log()
+    assert "topic nowhere does not exist" in stage.processes[1].log()
