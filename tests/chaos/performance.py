@@ -1,0 +1,98 @@
+"""Performs a schedule on a stage, and supervises the processes as a platform would."""
+
+from __future__ import annotations
+
+import time
+
+from processor.cli import EXIT_UNAVAILABLE
+from processor.sandbox.kafka_server import KafkaServer
+from tests.chaos.schedule import Deed, What
+from tests.integration.stage import Feed, Process, Stage
+
+STOP_TIMEOUT_S = 45.0
+LOOK_EVERY_S = 0.05
+
+
+class Performance:
+    """Processes by name. One that ends with 75 is started again; with anything else, we fail."""
+
+    def __init__(self, stage: Stage, broker: KafkaServer) -> None:
+        self._stage = stage
+        self._broker = broker
+        self._began_s = time.monotonic()
+        self._running: dict[str, Process] = {}
+        self._stopping: dict[str, Process] = {}
+        self._org_is_up = True
+        self.done: list[str] = []
+
+    def run(self, deeds: list[Deed], feed: Feed) -> None:
+        """Until the last deed is done and the last report sent."""
+        for deed in deeds:
+            while self._now_s() < deed.at_s:
+                self._supervise()
+                time.sleep(LOOK_EVERY_S)
+            self.tell(str(deed))
+            self._do(deed)
+        while feed.going():
+            self._supervise()
+            time.sleep(LOOK_EVERY_S)
+        feed.join()
+        for name in list(self._stopping):
+            self._await_stop(name)
+
+    def tell(self, what: str) -> None:
+        self.done.append(f"{self._now_s():6.1f} s: {what}")
+
+    def _do(self, deed: Deed) -> None:
+        stage, name = self._stage, deed.who
+        match deed.what:
+            case What.START:
+                self._await_stop(name)
+                self._running[name] = stage.start(name)
+            case What.FREEZE:
+                self._running[name].freeze()
+            case What.THAW:
+                self._running[name].thaw()
+            case What.KILL:
+                self._running.pop(name).kill()
+            case What.LOSE_STORE:
+                stage.lose_store(name)
+            case What.TERM:
+                self._running[name].terminate()
+                self._stopping[name] = self._running.pop(name)
+            case _:
+                self._do_elsewhere(deed)
+
+    def _do_elsewhere(self, deed: Deed) -> None:
+        match deed.what:
+            case What.BROKER_STOP:
+                self._broker.restart()
+            case What.BROKER_KILL:
+                self._broker.kill()
+                self._broker.start()
+            case What.FAULT if deed.fault is not None:
+                self._stage.org.inject(deed.fault)
+            case What.ORG_STOP if self._org_is_up:
+                self._stage.org.stop()
+                self._org_is_up = False
+            case What.ORG_START if not self._org_is_up:
+                self._stage.org.start()
+                self._org_is_up = True
+
+    def _await_stop(self, name: str) -> None:
+        process = self._stopping.pop(name, None)
+        if process is not None:
+            code = process.wait(STOP_TIMEOUT_S)
+            assert code == 0, f"{process.name} was asked to stop and ended with {code}"
+
+    def _supervise(self) -> None:
+        for name, process in self._running.items():
+            code = process.exit_code()
+            if code == EXIT_UNAVAILABLE:
+                self.tell(f"{name} ended with 75, and is started again")
+                self._running[name] = self._stage.start(name)
+            else:
+                assert code is None, f"{process.name} ended by itself with {code}"
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began_s

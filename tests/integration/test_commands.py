@@ -1,0 +1,279 @@
+"""`processor run --once`, `produce`, `check` and a clean stop, as processes on a real Kafka."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
+from processor.sandbox.org import Fault, FaultKind, RequestKind
+from processor.sandbox.traffic_oracle import expected
+from tests.integration.kit import Broker
+from tests.integration.ledger import Ledger, header
+from tests.integration.stage import Process, Stage, past_traffic, wait
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests" / "data" / "delivery_reports.jsonl"
+SEED = 20_260_201
+
+
+@pytest.fixture
+def stage(kafka: Broker, tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(kafka.bootstrap_servers, tmp_path)
+    yield stage
+    stage.close()
+
+
+def without_times(log: str) -> str:
+    """Only what a command has to say, not its log lines."""
+    return "\n".join(line for line in log.splitlines() if not line.startswith("time="))
+
+
+# -- /metrics, /healthz, /readyz ---------------------------------------------------------------
+
+
+def promtool() -> str:
+    fetched = ROOT / ".cache" / "promtool" / "usr" / "bin"
+    found = shutil.which("promtool", path=f"{os.environ['PATH']}:{fetched}")
+    if found is None:
+        reason = "promtool (Debian's prometheus) is not on the PATH"
+        if os.environ.get("CI_REQUIRE_REAL_KAFKA") == "1":
+            pytest.fail(f"CI_REQUIRE_REAL_KAFKA is set, and {reason}")
+        pytest.skip(reason)
+    return found
+
+
+def test_a_running_process_tells_its_health_and_metrics_that_promtool_accepts(
+    stage: Stage,
+) -> None:
+    tool = promtool()
+    traffic = past_traffic(100, SEED)
+    stage.org.add_tasks(expected(traffic).tasks)
+    stage.org.inject(Fault(FaultKind.UNAVAILABLE, request=RequestKind.TOKEN, duration_s=3))
+    process = stage.start("one")
+
+    wait("it answers", lambda: process.get("/healthz"))
+    early = process.get("/readyz")
+    assert early is not None
+    assert (early.status_code, process.ready()) == (503, False)
+    wait("ready", process.ready)
+    stage.feed(traffic).join()
+    Ledger(stage).wait_until_settled()
+
+    health, metrics = process.get("/healthz"), process.get("/metrics")
+    assert health is not None
+    assert metrics is not None
+    assert health.status_code == 200
+    done = subprocess.run(
+        [tool, "check", "metrics"], input=metrics.content, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+# -- produce, and run --once -------------------------------------------------------------------
+
+
+def test_documented_reports_go_from_a_file_to_salesforce_and_each_bad_line_is_told(
+    stage: Stage,
+) -> None:
+    stage.org.add_tasks(f"00T5g00000AbCd{number}EAF" for number in (1, 2, 4, 6))
+
+    producer = stage.start("produce", "produce", "--keep-time", str(SAMPLES))
+    assert producer.wait() == 1
+    said = without_times(producer.log())
+    bad = {int(line) for line in re.findall(r"delivery_reports\.jsonl:(\d+): ", said)}
+    sent = re.search(r"^sent (\d+), bad (\d+)$", said, re.MULTILINE)
+    assert sent is not None
+    assert bad == set(range(9, 17))
+    assert [int(count) for count in sent.groups()] == [8, 8]
+
+    once = stage.start("once", "run", "--once", "--timeout", "60")
+    assert once.wait() == 0
+    tasks = {task["Id"]: task for task in stage.org.tasks()}
+    found = {task_id: (task[CODE_FIELD], task[CATEGORY_FIELD]) for task_id, task in tasks.items()}
+    assert found == {
+        "00T5g00000AbCd1EAF": ("220", "Delivery"),
+        "00T5g00000AbCd2EAF": ("220", "Delivery"),
+        "00T5g00000AbCd4EAF": ("220", "Delivery"),
+        "00T5g00000AbCd6EAF": ("301", "Discarded"),
+    }
+
+
+def test_run_once_reads_to_the_end_writes_all_and_exits(stage: Stage) -> None:
+    traffic = past_traffic(300, SEED + 1)
+    stage.org.add_tasks(expected(traffic).tasks)
+    stage.feed(traffic).join()
+
+    assert stage.start("one", "run", "--once").wait() == 0
+
+    assert stage.unread() == 0
+    ledger = Ledger(stage)
+    assert ledger.owed() == 0
+    ledger.check_all_right(traffic)
+
+
+def test_run_once_gives_up_at_its_timeout_and_the_next_run_writes_what_is_owed(
+    stage: Stage,
+) -> None:
+    traffic = past_traffic(100, SEED + 2)
+    wanted = expected(traffic)
+    stage.org.add_tasks(wanted.tasks)
+    stage.feed(traffic).join()
+    stage.org.stop()
+
+    began = stage.start("one", "run", "--once", "--timeout", "6")
+    assert began.wait() == 1
+    ledger = Ledger(stage)
+    assert (stage.unread(), ledger.owed()) == (0, len(wanted.tasks))
+
+    stage.org.start()
+    assert stage.start("one", "run", "--once", "--timeout", "60").wait() == 0
+    assert ledger.owed() == 0
+    ledger.check_all_right(traffic)
+
+
+# -- a clean stop ------------------------------------------------------------------------------
+
+
+def test_sigterm_settles_what_is_in_flight_and_a_restart_writes_nothing_twice(
+    stage: Stage,
+) -> None:
+    traffic = past_traffic(600, SEED + 3)
+    stage.org.add_tasks(expected(traffic).tasks)
+    (process,) = stage.start_ready("one")
+    stage.org.inject(Fault(FaultKind.SLOW, delay_s=0.5, duration_s=60))
+    feed = stage.feed(traffic, per_s=400)
+    wait("rows are on their way", lambda: len(stage.org.writes()) > 100)
+
+    assert process.stop() == 0
+    written = {write.task_id: write.fields[VERSION_FIELD] for write in stage.org.writes()}
+    ledger = Ledger(stage)
+    ledger.owed()
+    settled = {
+        state.task_id[:15]: state.settled_version
+        for state in ledger.latest.values()
+        if state.task_id and state.settled_version
+    }
+    assert settled == {task_id[:15]: version for task_id, version in written.items()}
+
+    feed.join()
+    stage.org.clear_faults()
+    again = stage.start("one")
+    ledger.wait_until_settled()
+    ledger.check_all_right(traffic)
+    assert again.stop(number=signal.SIGINT) == 0
+    writes = Counter((w.task_id, w.fields[VERSION_FIELD]) for w in stage.org.writes())
+    assert [write for write, times in writes.items() if times > 1] == []
+
+
+# -- check -------------------------------------------------------------------------------------
+
+
+def checked(stage: Stage, name: str, **settings: str) -> tuple[int, str]:
+    process = stage.start(name, "check", **settings)
+    return process.wait(), without_times(process.log())
+
+
+@pytest.mark.registry
+def test_check_says_ok_to_everything_that_is_as_it_must_be(
+    kafka: Broker, registry_url: str, tmp_path: Path
+) -> None:
+    stage = Stage(kafka.bootstrap_servers, tmp_path, registry_url=registry_url)
+    try:
+        code, said = checked(stage, "check")
+    finally:
+        stage.close()
+    assert code == 0, said
+    assert {line.split()[0] for line in said.splitlines()} == {"ok"}
+    assert {line.split()[1] for line in said.splitlines()} == {"kafka:", "registry:", "salesforce:"}
+
+
+def test_check_says_what_to_change_and_goes_on_to_the_next_part(stage: Stage) -> None:
+    code, said = checked(
+        stage,
+        "check",
+        KAFKA__EVENTS_TOPIC="no-such-topic",
+        SCHEMA_REGISTRY__URL="http://127.0.0.1:9/",
+        SALESFORCE__FIELDS='{"No_Such_Field__c": "code"}',
+    )
+    wrong = [line for line in said.splitlines() if line.startswith("CHANGE")]
+    assert code == 1
+    assert [line.split()[1] for line in wrong] == ["kafka:", "registry:", "salesforce:"]
+    assert "no-such-topic" in wrong[0]
+    assert "No_Such_Field__c" in wrong[2]
+
+
+def test_a_wrong_secret_is_told_without_repeating_it(stage: Stage) -> None:
+    code, said = checked(stage, "check", SALESFORCE__CONSUMER_SECRET="s3cr3t-and-wrong")
+    assert code == 1
+    assert "CHANGE  salesforce:" in said
+    assert "s3cr3t" not in said
+
+
+# -- exit codes --------------------------------------------------------------------------------
+
+
+def ended(process: Process) -> tuple[int, str]:
+    return process.wait(90), without_times(process.log())
+
+
+def test_wrong_settings_end_with_2_and_all_of_them_are_told_at_once(stage: Stage) -> None:
+    code, said = ended(
+        stage.start("one", KAFKA__SESSION_TIMEOUT_S="6", SALESFORCE__FAILURE_HOLD_S="soon")
+    )
+    assert code == 2
+    assert "2 settings are wrong" in said
+    assert "KAFKA__SESSION_TIMEOUT_S" in said
+    assert "SALESFORCE__FAILURE_HOLD_S" in said
+
+
+def test_a_field_that_the_org_does_not_have_ends_with_2(stage: Stage) -> None:
+    code, said = ended(stage.start("one", SALESFORCE__FIELDS='{"No_Such_Field__c": "code"}'))
+    assert code == 2
+    assert "No_Such_Field__c" in said
+
+
+def test_brokers_that_do_not_answer_end_with_75(stage: Stage) -> None:
+    code, said = ended(stage.start("one", KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:9"))
+    assert code == 75
+    assert said.startswith("processor: ")
+
+
+def test_a_topic_full_of_poison_stops_the_process_with_1_and_commits_nothing(
+    stage: Stage,
+) -> None:
+    values: list[bytes | None] = [b"not an event"] * 200
+    stage.cluster.produce(stage.names.events, 0, values)
+    code, said = ended(stage.start("one"))
+    assert code == 1
+    assert said.startswith("processor: stopped: ")
+    assert stage.unread() == 200
+    assert Ledger(stage).letters.read() == []
+
+
+def test_the_reason_of_a_row_that_salesforce_refuses_is_in_one_dead_letter(stage: Stage) -> None:
+    traffic = past_traffic(60, SEED + 4)
+    wanted = expected(traffic)
+    stage.org.add_tasks(wanted.tasks)
+    gone = next(iter(wanted.tasks))
+    stage.org.delete_tasks([gone])
+    stage.feed(traffic).join()
+
+    assert stage.start("one", "run", "--once", "--timeout", "60").wait() == 0
+
+    ledger = Ledger(stage)
+    ledger.letters.read()
+    refused = [r for r in ledger.letters.records if header(r, "stage") == "salesforce"]
+    assert [(r.key() or b"").decode() for r in refused] == [wanted.tasks[gone].message_id]
+    assert header(refused[0], "exception.class.name") == "ENTITY_IS_DELETED"
+    assert header(refused[0], "topic") == stage.names.status
