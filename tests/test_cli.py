@@ -38,16 +38,27 @@ def test_settings_names_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
     assert [name for name in setting_names() if f"PROCESSOR_{name}\n" not in printed] == []
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["check"], ["produce"], ["demo"], ["schemas"]])
-def test_help_teaches(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "command", ["", "run", "check", "produce", "rekey", "forget", "demo", "schemas"]
+)
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main([*command, "--help"])
+        main([*command.split(), "--help"])
     assert ended.value.code == 0
     assert "usage: processor" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "command", [["run"], ["check"], ["produce", "-"], ["schemas", "register"]], ids=" ".join
+    "command",
+    [
+        ["run"],
+        ["check"],
+        ["produce", "-"],
+        ["rekey", "raw"],
+        ["forget", "m"],
+        ["schemas", "register"],
+    ],
+    ids=" ".join,
 )
 def test_missing_settings_exit_with_2_and_say_which(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -30,7 +30,9 @@ def produce(config: str | None, file: str, *, keep_time: bool) -> int:
     registry = connect_registry(settings, SystemClock())
     schema = schema_text(EVENT_SCHEMA)
     encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
-    producer = Producer(producer_options(kafka.bootstrap_servers, kafka.options))
+    # Java's partitioner: a message whose other reports came from there stays in one partition.
+    partitioner = {"partitioner": "murmur2_random"}
+    producer = Producer(partitioner | producer_options(kafka.bootstrap_servers, kafka.options))
     with _opened(file) as stream:
         summary = produce_lines(
             read_lines(stream), producer, kafka.events_topic, encoder, keep_time=keep_time
