@@ -1,4 +1,4 @@
-"""Whether what we hold is surely ours: the lease (I6), and what proves it.
+"""Whether what we hold is surely ours: the lease (docs/design.md, I6), and what proves it.
 
 A member that was expelled while its process was stopped goes on polling for a moment before it
 hears of it. So a poll proves nothing after a stop. A committed transaction with a partition's

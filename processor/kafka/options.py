@@ -13,7 +13,7 @@ Value = str | int | float | bool
 Options = Mapping[str, Value]
 Client = TypeVar("Client")
 
-MIN_SESSION_TIMEOUT_MS: Final = 20_000  # twice the transaction timeout; see DESIGN "The fence"
+MIN_SESSION_TIMEOUT_MS: Final = 20_000  # twice the transaction timeout; docs/design.md, "The fence"
 DEFAULT_SESSION_TIMEOUT_MS: Final = 30_000
 GROUP_PROTOCOLS: Final = ("classic", "consumer")
 

@@ -1,4 +1,4 @@
-"""The collapse rule by examples (DESIGN: the table stands as it was decided) and by laws."""
+"""The collapse rule by examples (the table stands as it was decided) and by laws."""
 
 from __future__ import annotations
 

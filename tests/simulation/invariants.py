@@ -1,4 +1,4 @@
-"""What must hold during a run and after it (DESIGN §2, I1 to I6), as seen from outside."""
+"""What must hold during a run and after it (docs/design.md, I1 to I6), as seen from outside."""
 
 from __future__ import annotations
 
