@@ -24,7 +24,7 @@ Changes = Mapping[str, Any]
 
 
 class Violation(Exception):
-    """An invariant of DESIGN §2 does not hold."""
+    """An invariant (docs/design.md) does not hold."""
 
     def __init__(self, invariant: str, story: str) -> None:
         super().__init__(f"{invariant}: {story}")
