@@ -9,11 +9,13 @@ import signal
 import threading
 import time
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from processor.commands.compose import Application, compose
 from processor.config import load_settings
 from processor.logs import set_up_logging
+
+if TYPE_CHECKING:
+    from processor.commands.compose import Application
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     settings = load_settings(config, needs=("kafka", "salesforce", "state"))
     set_up_logging(settings.log.level, settings.log.format)
     stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
+    from processor.commands.compose import compose  # takes a while: signals are heard already
+
     application = compose(settings)
     gc.collect()
     gc.freeze()

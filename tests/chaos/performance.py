@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 from processor.cli import EXIT_UNAVAILABLE
@@ -83,6 +84,8 @@ class Performance:
         process = self._stopping.pop(name, None)
         if process is not None:
             code = process.wait(STOP_TIMEOUT_S)
+            if code == -signal.SIGTERM and not process.log():
+                return  # it had not begun: Python itself was still starting
             assert code == 0, f"{process.name} was asked to stop and ended with {code}"
 
     def _supervise(self) -> None:
