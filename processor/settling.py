@@ -42,10 +42,6 @@ class Settling:
         """A newer version of a row in hand is owed: its result must be settled at once."""
         self._superseded.update((partition, message_id) for message_id in ids)
 
-    def in_hand(self) -> int:
-        """Rows whose result is still to come."""
-        return sum(map(len, self._in_hand.values()))
-
     def waiting(self) -> int:
         """Settlements not yet published."""
         return sum(map(len, self._waiting.values()))

@@ -110,7 +110,7 @@ class LmdbStore:
                     store.close()
                     self._remove(partition)
                     self._open[partition] = self._opened(partition)
-        except BaseException:
+        except BaseException:  # whatever it was, the file's lock must not stay ours
             self.close(partition)
             raise
         return checkpoint

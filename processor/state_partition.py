@@ -81,7 +81,7 @@ class PartitionStore:
             try:
                 if self._mostly_free():
                     self._compact()
-            except BaseException:
+            except BaseException:  # whatever it was, the file's lock must not stay ours
                 self._env.close()
                 raise
 
@@ -102,7 +102,7 @@ class PartitionStore:
             self._states: _Database = self._env.open_db(b"states")
             self._meta: _Database = self._env.open_db(b"meta")
             self._indexes = [self._env.open_db(name) for name in INDEX_NAMES]
-        except BaseException:
+        except BaseException:  # whatever it was, the file's lock must not stay ours
             self._env.close()
             raise
 
