@@ -37,7 +37,7 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
         "advanced duplicate superseded conflict ignored too_late rejected".split()
     ),
     "stage": frozenset("decode collapse salesforce".split()),
-    "anomaly": frozenset("conflict hidden_progress same_stamp same_stamps".split()),
+    "anomaly": frozenset("conflict hidden_progress same_stamp".split()),
     "transaction": frozenset("committed aborted fenced".split()),
     "settled": frozenset("written rejected".split()),
     "request kind": frozenset("collections composite retrieve describe query limits".split()),
@@ -53,13 +53,14 @@ _REQUEST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30)
 _TO_SALESFORCE_S: Final = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 3_600, 14_400, 43_200, 86_400)
 
 
-class Stamps(Protocol):
+class Oddities(Protocol):
     """Totals of what was odd about usable events, counted by the decoder."""
 
     stamps_unusable: int
     stamps_missing: int
     stamps_future: int
     keys_not_message_id: int
+    keys_elsewhere: int
 
 
 class Metrics:
@@ -74,14 +75,13 @@ class Metrics:
         *,
         version: str = "unknown",
         salesforce_codes: Collection[str] = (),
-        stamps: Stamps | None = None,
+        oddities: Oddities | None = None,
     ) -> None:
         # Else there is a `_created` series beside each, which nothing reads. It has no types.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._reasons = OUR_REASONS.union(salesforce_codes)
-        self._stamps = stamps
-        self._stamps_seen: dict[str, int] = {}
-        self._keys_seen = 0
+        self._oddities = oddities
+        self._oddities_seen: dict[tuple[Counter, str], int] = {}
         self._events_of: dict[tuple[int, str], list[Counter]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._partitions: set[int] = set()
@@ -122,8 +122,10 @@ class Metrics:
             registry=registry,
         )
         self._odd_keys = Counter(
-            "sms_processor_keys_not_message_id_total",
-            "Events with another key than their message id, of the first few of each batch.",
+            "sms_processor_odd_keys_total",
+            "Events whose key is not their message id, or that are in another partition than their "
+            "key belongs to, of the first few of each batch.",
+            ["kind"],
             registry=registry,
         )
         self._dead_letters = Counter(
@@ -295,22 +297,22 @@ class Metrics:
         for partition, records in lag.items():
             self._child(self._lag, str(partition)).set(records)
         self._partitions = set(lag)
-        self._follow_stamps()
+        self._follow_oddities()
 
-    def _follow_stamps(self) -> None:
-        stats = self._stamps
+    def _follow_oddities(self) -> None:
+        stats = self._oddities
         if stats is None:
             return
         totals = {
-            "unusable": stats.stamps_unusable,
-            "missing": stats.stamps_missing,
-            "future": stats.stamps_future,
+            (self._odd_stamps, "unusable"): stats.stamps_unusable,
+            (self._odd_stamps, "missing"): stats.stamps_missing,
+            (self._odd_stamps, "future"): stats.stamps_future,
+            (self._odd_keys, "not_message_id"): stats.keys_not_message_id,
+            (self._odd_keys, "other_partition"): stats.keys_elsewhere,
         }
-        for kind, total in totals.items():
-            self._child(self._odd_stamps, kind).inc(total - self._stamps_seen.get(kind, 0))
-        self._stamps_seen = totals
-        self._odd_keys.inc(stats.keys_not_message_id - self._keys_seen)
-        self._keys_seen = stats.keys_not_message_id
+        for (counter, kind), total in totals.items():
+            self._child(counter, kind).inc(total - self._oddities_seen.get((counter, kind), 0))
+        self._oddities_seen = totals
 
     # -- the Salesforce writer's -------------------------------------------------------------
 

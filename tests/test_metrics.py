@@ -16,11 +16,12 @@ from processor.salesforce.meter import RequestMeter
 
 
 @dataclass
-class Stamps:
+class Oddities:
     stamps_unusable: int = 0
     stamps_missing: int = 0
     stamps_future: int = 0
     keys_not_message_id: int = 0
+    keys_elsewhere: int = 0
 
 
 @pytest.fixture
@@ -29,14 +30,14 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def stamps() -> Stamps:
-    return Stamps()
+def oddities() -> Oddities:
+    return Oddities()
 
 
 @pytest.fixture
-def metrics(registry: CollectorRegistry, stamps: Stamps) -> Metrics:
+def metrics(registry: CollectorRegistry, oddities: Oddities) -> Metrics:
     codes = ["UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED"]
-    return Metrics(registry, version="1.2.3", salesforce_codes=codes, stamps=stamps)
+    return Metrics(registry, version="1.2.3", salesforce_codes=codes, oddities=oddities)
 
 
 def tell_everything(metrics: Metrics) -> None:
@@ -135,22 +136,23 @@ def test_a_partition_that_was_given_away_has_no_lag(
 
 
 def test_odd_stamps_follow_the_decoders_totals(
-    metrics: Metrics, registry: CollectorRegistry, stamps: Stamps
+    metrics: Metrics, registry: CollectorRegistry, oddities: Oddities
 ) -> None:
     for total in (3, 3, 8):
-        stamps.stamps_missing = total
+        oddities.stamps_missing = total
         metrics.gauges(OwedCount(0, 0), 0, {})
     assert value(registry, "odd_stamps_total", kind="missing") == 8
     assert value(registry, "odd_stamps_total", kind="future") == 0
 
 
 def test_odd_keys_follow_the_decoders_total(
-    metrics: Metrics, registry: CollectorRegistry, stamps: Stamps
+    metrics: Metrics, registry: CollectorRegistry, oddities: Oddities
 ) -> None:
     for total in (0, 20, 20, 25):
-        stamps.keys_not_message_id = total
+        oddities.keys_not_message_id, oddities.keys_elsewhere = total, 2 * total
         metrics.gauges(OwedCount(0, 0), 0, {})
-    assert value(registry, "keys_not_message_id_total") == 25
+    assert value(registry, "odd_keys_total", kind="not_message_id") == 25
+    assert value(registry, "odd_keys_total", kind="other_partition") == 50
 
 
 def test_the_way_to_salesforce_is_measured_up_to_a_day(

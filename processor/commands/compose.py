@@ -88,7 +88,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             metrics,
             version=version("sms-status-processor"),
             salesforce_codes=BY_CODE,
-            stamps=stats,
+            oddities=stats,
         )
         source = _source(settings, facts)
         outbox = _outbox(settings, source, registry, facts)
@@ -116,7 +116,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             delete_retention_ms=facts.delete_retention_ms,
             map_limit_bytes=settings.state.map_limit_bytes,
         )
-        events = KeyWatch(decoder(settings, stats, registry), stats)
+        events = KeyWatch(decoder(settings, stats, registry), stats, facts.partitions)
         ports = Ports(source, events, outbox, store, writer, meter, clock)
         worker = Worker(ports, rules(settings), _limits(settings), settings.salesforce.fields, ORG)
         workers.append(worker)

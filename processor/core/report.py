@@ -59,12 +59,14 @@ class DecodeStats:
     `stamps_missing`: events without any usable stamp, ordered by the record's timestamp.
     `stamps_future`: events whose stamp was later than the record's timestamp, which replaced it.
     `keys_not_message_id`: events, of the few that are looked at, whose record has another key.
+    `keys_elsewhere`: of the same few, those in another partition than their key belongs to.
     """
 
     stamps_unusable: int = 0
     stamps_missing: int = 0
     stamps_future: int = 0
     keys_not_message_id: int = 0
+    keys_elsewhere: int = 0
 
 
 def compile_normaliser(

@@ -1,4 +1,5 @@
-"""Are the events keyed by message id? If not, a message's reports lie in several partitions.
+"""Do all reports of a message lie in one partition? They do if each has the message's id for its
+key, and all their producers choose a key's partition alike.
 
 Every partition has its own owner and its own statuses, so each would make a status of the reports
 that it sees. Looked at are the first few events of each batch: enough to notice, and no cost.
@@ -14,41 +15,64 @@ from typing import Final
 from processor.core.events import DeliveryEvent
 from processor.core.report import DecodeStats
 from processor.errors import Rejected
+from processor.kafka.partitioners import HASHES, choosers
 from processor.ports import Decoder, RawRecord
 
 _log = logging.getLogger(__name__)
 
 LOOKED_AT: Final = 20  # usable events of each call
 
+_OTHER_KEY: Final = (
+    "events are not keyed by message id topic=%s partition=%s offset=%s: the reports of a "
+    "message may lie in several partitions, and its Task may end with the wrong status. "
+    "Key them where they are produced, or copy them with `processor rekey`"
+)
+_OTHER_PARTITION: Final = (
+    "events are not in the partition of their key topic=%s partition=%s offset=%s: their producers "
+    "choose partitions differently, or the topic had fewer. The reports of a message may lie in "
+    "several, and its Task may end with the wrong status. Set one partitioner for all producers, "
+    "or copy the events with `processor rekey` (docs/partitions.md)"
+)
+
 
 class KeyWatch:
-    """Implements `ports.Decoder` around another one. Counts, and warns once."""
+    """Implements `ports.Decoder` around another one. Counts, and warns once of each kind.
 
-    def __init__(self, decoder: Decoder, stats: DecodeStats) -> None:
+    `partitions`: how many the topic has. Which partitioner its producers use is learned: those
+    that explain all that was seen remain, and a record that none of them explains is counted.
+    """
+
+    def __init__(self, decoder: Decoder, stats: DecodeStats, partitions: int) -> None:
         self._decoder = decoder
         self._stats = stats
-        self._told = False
+        self._partitions = partitions
+        self._partitioners = frozenset(HASHES)
+        self._told: set[str] = set()
 
     def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
         events = self._decoder.decode(records)
         usable = (
-            (record, event)
+            (record, event.message_id)
             for record, event in zip(records, events, strict=True)
             if not isinstance(event, Rejected)
         )
-        for record, event in islice(usable, LOOKED_AT):
-            if record.key() != event.message_id.encode():
+        for record, message_id in islice(usable, LOOKED_AT):
+            key = record.key()
+            if key != message_id.encode():
                 self._stats.keys_not_message_id += 1
-                if not self._told:
-                    self._told = True
-                    self._tell(record)
+                self._tell(_OTHER_KEY, record)
+            if key and not self._is_in_its_place(key, record.partition() or 0):
+                self._stats.keys_elsewhere += 1
+                self._tell(_OTHER_PARTITION, record)
         return events
 
-    @staticmethod
-    def _tell(record: RawRecord) -> None:
-        _log.warning(
-            "events are not keyed by message id topic=%s partition=%s offset=%s: the reports of a "
-            "message may lie in several partitions, and its Task may end with the wrong status. "
-            "Key them where they are produced, or copy them with `processor rekey`",
-            record.topic(), record.partition(), record.offset(),
-        )  # fmt: skip
+    def _is_in_its_place(self, key: bytes, partition: int) -> bool:
+        remaining = self._partitioners & choosers(key, partition, self._partitions)
+        if remaining:
+            self._partitioners = remaining
+        return bool(remaining)
+
+    def _tell(self, what: str, record: RawRecord) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            _log.warning(what, record.topic(), record.partition(), record.offset())

@@ -147,9 +147,30 @@ def test_events_under_other_keys_are_counted_and_warned_of(stage: Stage) -> None
             producer.produce(stage.names.events, encoders.value(report), ACCOUNT)
     assert producer.flush(PATIENCE_S) == 0
     process = stage.start("one")
-    name = "sms_processor_keys_not_message_id_total"
-    wait("it is counted", lambda: process.metric(name) > 0)
+    name = "sms_processor_odd_keys_total"
+    wait("it is counted", lambda: process.metric(name, kind="not_message_id") > 0)
     assert process.log().count("not keyed by message id") == 1
+    assert process.metric(name, kind="other_partition") == 0
+
+
+def test_events_of_producers_that_choose_partitions_differently_are_counted_and_warned_of(
+    stage: Stage,
+) -> None:
+    encoders = stage.encoders()
+    for partitioner in ("murmur2_random", "consistent_random"):
+        producer = Producer(
+            {"bootstrap.servers": stage.bootstrap_servers, "partitioner": partitioner}
+        )
+        for report in past_traffic(10, SEED + 5):
+            if report.poison is None:
+                key = report.event["message_id"].encode()
+                producer.produce(stage.names.events, encoders.value(report), key)
+        assert producer.flush(PATIENCE_S) == 0
+    process = stage.start("one", BATCH__MAX_RECORDS="10")  # of each batch, 20 are looked at
+    name = "sms_processor_odd_keys_total"
+    wait("it is counted", lambda: process.metric(name, kind="other_partition") > 0)
+    assert process.log().count("not in the partition of their key") == 1
+    assert process.metric(name, kind="not_message_id") == 0
 
 
 @pytest.mark.parametrize(
