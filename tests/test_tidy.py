@@ -49,7 +49,7 @@ LAYERS = {
     "processor.config": layer("core errors"),
     # The edges: each with its own library, none with another edge.
     "processor.kafka": layer("core ports errors resources", "confluent_kafka fastavro httpx2"),
-    "processor.salesforce": layer("core ports errors resources", "simple_salesforce requests"),
+    "processor.salesforce": layer("core ports errors resources", "jwt requests simple_salesforce"),
     "processor.state": layer("core ports errors resources", "lmdb"),
     "processor.metrics": layer("core ports errors", "prometheus_client"),
     "processor.http": layer("core ports errors", "prometheus_client"),

@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
+from jwt.exceptions import InvalidKeyError
 from simple_salesforce.login import SalesforceLogin
 
 from processor.errors import ConfigError, Unavailable
@@ -253,6 +254,11 @@ class Client:
             except requests.RequestException as error:
                 why = type(error).__name__
                 raise Unavailable(f"Salesforce login got no answer: {why}") from None
+            except InvalidKeyError:  # its text may quote the key
+                raise ConfigError(
+                    "Salesforce login: the private key can't sign. It must be an RSA key in PEM"
+                    " format, whole, without a passphrase"
+                ) from None
         base_url = f"https://{host.rstrip('/')}/services/data/v{login.api_version}/"
         return _Access(self._generation, base_url, token)
 

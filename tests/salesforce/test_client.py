@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from processor.errors import ConfigError, Unavailable
 from processor.salesforce.client import Client, Login
@@ -91,13 +91,36 @@ def test_client_credentials_log_in_at_the_endpoint_and_go_on_there(stub: Stub) -
     assert describe.path == DATA + "sobjects/Task/describe"
 
 
-def test_jwt_bearer_logs_in_with_a_signature_that_the_org_verifies() -> None:
-    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
-    pem = key.private_bytes(
+def pem_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     ).decode()
+
+
+@pytest.mark.parametrize(
+    "pem",
+    [
+        PEM,
+        pem_of(rsa.generate_private_key(65_537, 2_048))[100:],
+        pem_of(ec.generate_private_key(ec.SECP256R1())),
+    ],
+    ids=["damaged", "cut", "not RSA"],
+)
+def test_a_key_that_cannot_sign_is_a_fault_of_ours_and_not_quoted(pem: str, stub: Stub) -> None:
+    pem = pem if pem.startswith("-----BEGIN") else "-----BEGIN PRIVATE KEY-----\n" + pem
+    login = Login("acme.my", "key", username="u@x", private_key=pem, endpoint_url=stub.url)
+    client = Client(login)
+    with pytest.raises(ConfigError, match="must be an RSA key in PEM") as caught:
+        client.log_in()
+    assert pem[30:60] not in str(caught.value)
+    assert stub.requests == []
+
+
+def test_jwt_bearer_logs_in_with_a_signature_that_the_org_verifies() -> None:
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    pem = pem_of(key)
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
