@@ -138,7 +138,8 @@ def _produce(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-time",
         action="store_true",
-        help="records carry the reports' own times: for a backfill of old reports",
+        help="records carry the reports' own times: for a backfill of old reports (a topic whose "
+        "retention.ms is shorter than they are old deletes them at once)",
     )
 
     def command(options: argparse.Namespace) -> int:

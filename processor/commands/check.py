@@ -1,53 +1,73 @@
-"""`processor check`: can everything be reached, and is it as it must be? One line each."""
+"""`processor check`: can everything be reached, and is it as it must be? One line each.
+
+`run` refuses to start where a line says CHANGE, and only warns where it says ADVICE.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from enum import StrEnum
 
 from processor.clock import SystemClock
 from processor.commands.compose import connect_registry, login, topics
 from processor.config import Settings, load_settings
 from processor.errors import ConfigError, ProcessorError
 from processor.kafka.registry import prefix_for
+from processor.kafka.topics import Finding
 from processor.logs import set_up_logging
 from processor.resources import schema_text
 from processor.salesforce.client import Client
 
-Line = tuple[bool, str]
+
+class Level(StrEnum):
+    """The first word of a line."""
+
+    OK = "ok"
+    ADVICE = "ADVICE"
+    CHANGE = "CHANGE"
+
+
+Line = tuple[Level, str]
 
 
 def check(config: str | None) -> int:
-    """0 when every line is ok, else 1."""
+    """1 when something has to be changed, else 0."""
     settings = load_settings(config, needs=("kafka", "salesforce", "state"))
     set_up_logging("ERROR", settings.log.format)
-    ok = True
+    levels = set()
     for name, look in (("kafka", _topics), ("registry", _registry), ("salesforce", _salesforce)):
-        for good, text in _lines(settings, look):
-            print(f"{'ok    ' if good else 'CHANGE'}  {name}: {text}")
-            ok &= good
-    return 0 if ok else 1
+        for level, text in _lines(settings, look):
+            print(f"{level:<6}  {name}: {text}")
+            levels.add(level)
+    return 1 if Level.CHANGE in levels else 0
 
 
 def _lines(settings: Settings, look: Callable[[Settings], Iterable[Line]]) -> list[Line]:
     try:
         return list(look(settings))
     except ProcessorError as error:
-        return [(False, str(error))]
+        return [(Level.CHANGE, str(error))]
 
 
 def _topics(settings: Settings) -> Iterable[Line]:
-    return [(finding.ok, finding.text) for finding in topics(settings).check()]
+    return [(_level(finding), finding.text) for finding in topics(settings).check()]
+
+
+def _level(finding: Finding) -> Level:
+    if finding.ok:
+        return Level.OK
+    return Level.CHANGE if finding.fatal else Level.ADVICE
 
 
 def _registry(settings: Settings) -> Iterable[Line]:
     registry = connect_registry(settings, SystemClock())
     if registry is None:
-        return [(True, "none set: the packaged schemas are used")]
+        return [(Level.OK, "none set: the packaged schemas are used")]
     try:
         prefix_for(schema_text("delivery_status.avsc"), settings.kafka.status_topic, registry)
     finally:
         registry.close()
-    return [(True, f"answers, and has the schema of {settings.kafka.status_topic}")]
+    return [(Level.OK, f"answers, and has the schema of {settings.kafka.status_topic}")]
 
 
 def _salesforce(settings: Settings) -> Iterable[Line]:
@@ -60,4 +80,4 @@ def _salesforce(settings: Settings) -> Iterable[Line]:
     if problems:
         raise ConfigError("; ".join(problems))
     fields = ", ".join(f"Task.{field}" for field in settings.salesforce.fields)
-    return [(True, "logged in"), (True, f"{fields} can be written")]
+    return [(Level.OK, "logged in"), (Level.OK, f"{fields} can be written")]

@@ -213,6 +213,15 @@ def test_check_says_what_to_change_and_goes_on_to_the_next_part(stage: Stage) ->
     assert "No_Such_Field__c" in wrong[2]
 
 
+def test_check_gives_advice_where_run_only_warns(stage: Stage) -> None:
+    small = f"small-{stage.names.dead_letter}"
+    stage.cluster.create(small, 1, {"max.message.bytes": "1000"})
+    code, said = checked(stage, "check", KAFKA__DEAD_LETTER_TOPIC=small)
+    assert code == 0, said
+    (advice,) = [line for line in said.splitlines() if not line.startswith("ok ")]
+    assert advice.startswith(f"ADVICE  kafka: {small} takes records of 1000 bytes")
+
+
 def test_a_wrong_secret_is_told_without_repeating_it(stage: Stage) -> None:
     code, said = checked(stage, "check", SALESFORCE__CONSUMER_SECRET="s3cr3t-and-wrong")
     assert code == 1
