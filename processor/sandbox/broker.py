@@ -105,19 +105,12 @@ class InProcessBroker:
         self._host = None
 
 
-class RealBroker:
+class RealBroker(KafkaServer):
     """An Apache Kafka of our own, where Java and Maven are there (else ConfigError)."""
 
     partitions: Final = REAL_PARTITIONS
     backlog_max: Final = None
     can_administer: Final = True
-
-    def __init__(self) -> None:
-        self._server = KafkaServer()
-
-    @property
-    def bootstrap_servers(self) -> str:
-        return self._server.bootstrap_servers
 
     def create_topics(self, names: TopicNames) -> None:
         Topics(
@@ -126,18 +119,6 @@ class RealBroker:
             events_partitions=self.partitions,
             replication_factor=1,
         ).ensure()
-
-    def __enter__(self) -> Self:
-        self._server.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.close()
 
 
 def _ask_for(client: Producer, topic: str) -> None:

@@ -5,21 +5,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
 
 from processor.errors import ConfigError, Unavailable
 
 _log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_S = 600
-STOP_TIMEOUT_S = 20
+FETCH_TIMEOUT_S: Final = 600
+START_TIMEOUT_S: Final = 120  # 2 s for Kafka, 15 s for the registry, and more on a busy machine
+STOP_TIMEOUT_S: Final = 20
+
+# Below those that systems give to outgoing connections (Linux: from 32768, macOS: from 49152):
+# a server that is down for a moment must find its port free when it is started again.
+_PORTS: Final = range(20_000, 32_000)
 
 
 def why_not() -> str | None:
@@ -76,14 +85,14 @@ def fetched(
 
 def free_ports(count: int) -> list[int]:
     """Ports of this machine that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    found: list[int] = []
+    for port in random.sample(_PORTS, len(_PORTS)):
+        if len(found) == count:
+            return found
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+    raise Unavailable(f"no {count} free ports in {_PORTS}")
 
 
 class JavaProcess:
@@ -143,6 +152,72 @@ class JavaProcess:
 
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
+
+
+class JavaServer(ABC):
+    """A server with a folder of its own, which it keeps when it is stopped and started again.
+
+    A subclass says how it is run (`_arguments`) and whether it is up (`_answers`).
+    """
+
+    def __init__(self, name: str) -> None:
+        self._directory = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self._process: JavaProcess | None = None
+
+    @abstractmethod
+    def _arguments(self) -> list[str]: ...
+
+    @abstractmethod
+    def _answers(self) -> bool: ...
+
+    def start(self) -> None:
+        """Return when it answers. Does nothing where it runs already. Raises Unavailable."""
+        if self._process is None:
+            log_file = self._directory / "server.log"
+            self._process = JavaProcess(self._arguments(), log_file, self._directory)
+            self._process.wait_until(self._answers, START_TIMEOUT_S)
+
+    def stop(self) -> None:
+        """Shut down in order."""
+        if self._process is not None:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Stop answering, with every connection left open, until `thaw`."""
+        if self._process is not None:
+            self._process.freeze()
+
+    def thaw(self) -> None:
+        if self._process is not None:
+            self._process.thaw()
+
+    def close(self) -> None:
+        """Stop, and remove the data."""
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def listens(port: int) -> bool:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from processor.errors import Unavailable
-from processor.sandbox.java import JavaProcess, fetched, free_ports, listens
+from processor.sandbox.java import JavaServer, fetched, free_ports, listens
 
 KAFKA_VERSION = "4.3.1"  # as in kafka-pom.xml
-START_TIMEOUT_S = 60
 
 _SETTINGS = {
     "process.roles": "broker,controller",
@@ -53,7 +48,7 @@ rootLogger.appenderRef.out.ref = out
 _LOGGING_FILE = "log4j2.properties"
 
 
-class KafkaServer:
+class KafkaServer(JavaServer):
     """One broker with its own ports and a temporary data directory.
 
     `settings` overrides server properties. Stopped and started again it keeps ports and data.
@@ -62,16 +57,14 @@ class KafkaServer:
 
     def __init__(self, settings: Mapping[str, str] | None = None, heap: str = "512m") -> None:
         self._libraries = _libraries()
+        super().__init__("kafka")
         self._heap = heap
-        self._directory = Path(tempfile.mkdtemp(prefix="kafka-"))
-        clients, controller = free_ports(2)
-        self._port = clients
-        self._process: JavaProcess | None = None
+        self._port, controller = free_ports(2)
         self._format(
             {
                 **_SETTINGS,
-                "listeners": f"CLIENTS://127.0.0.1:{clients},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"CLIENTS://127.0.0.1:{clients}",
+                "listeners": f"CLIENTS://{self.bootstrap_servers},CONTROLLER://127.0.0.1:{controller}",
+                "advertised.listeners": f"CLIENTS://{self.bootstrap_servers}",
                 "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
                 "log.dirs": str(self._directory / "data"),
                 **(settings or {}),
@@ -82,55 +75,11 @@ class KafkaServer:
     def bootstrap_servers(self) -> str:
         return f"127.0.0.1:{self._port}"
 
-    def start(self) -> None:
-        """Return when the broker accepts connections. Does nothing where it runs already."""
-        if self._process is not None:
-            return
-        arguments = [f"-Xmx{self._heap}", *self._class_path(), "kafka.Kafka", "server.properties"]
-        self._process = JavaProcess(arguments, self._directory / "server.log", self._directory)
-        self._process.wait_until(lambda: listens(self._port), START_TIMEOUT_S)
+    def _arguments(self) -> list[str]:
+        return [f"-Xmx{self._heap}", *self._class_path(), "kafka.Kafka", "server.properties"]
 
-    def stop(self) -> None:
-        """Shut down in order; data and ports stay."""
-        if self._process is not None:
-            self._process.stop()
-            self._process = None
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
-
-    def restart(self) -> None:
-        self.stop()
-        self.start()
-
-    def freeze(self) -> None:
-        """Stop answering, with every connection left open, until `thaw`."""
-        if self._process is not None:
-            self._process.freeze()
-
-    def thaw(self) -> None:
-        if self._process is not None:
-            self._process.thaw()
-
-    def close(self) -> None:
-        """Stop, and remove the data."""
-        self.stop()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _answers(self) -> bool:
+        return listens(self._port)
 
     def _class_path(self) -> list[str]:
         return ["-cp", f"{self._libraries}/*", f"-Dlog4j2.configurationFile={_LOGGING_FILE}"]
