@@ -6,7 +6,6 @@ stands still before a dead owner's open transaction, and what lies behind it wou
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, Protocol
@@ -25,9 +24,8 @@ from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
 from processor.kafka import client_errors
 from processor.kafka.offsets import Answer, Offsets
 from processor.kafka.options import Options, built, consumer_options
+from processor.kafka.troubles import Troubles
 from processor.ports import Restored
-
-_log = logging.getLogger(__name__)
 
 MAX_BUFFERED: Final = 50_000  # records held for a partition while another one is stepped
 
@@ -42,6 +40,7 @@ class StatusReader:
     """One client for all restores under way; none while there are none."""
 
     def __init__(self, bootstrap_servers: str, options: Options, group_id: str, topic: str) -> None:
+        self.troubles = Troubles("read statuses")
         self._topic = topic
         self._config: dict[str, object] = {
             "fetch.wait.max.ms": 100,
@@ -53,7 +52,7 @@ class StatusReader:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "error_cb": _on_error,
+            "error_cb": self.troubles.tell,
         }
         for of_groups in ("session.timeout.ms", "heartbeat.interval.ms"):
             self._config.pop(of_groups, None)
@@ -161,6 +160,8 @@ class KafkaRestore:
             elif offset is not None and offset >= self._position:
                 changes.append(self._change(message))
                 self._position = offset + 1
+        if changes:
+            self._reader.troubles.over()
         if self._position >= self._mark:
             return self._finished(changes)
         return Restored(changes, self._position, self._mark, done=False)
@@ -195,7 +196,7 @@ class KafkaRestore:
                 f"{self._partition}, where the store stands"
             )
         else:
-            _on_error(error)
+            self._reader.troubles.tell(error)
 
     def _change(self, message: Message) -> tuple[str, MessageState | None]:
         key, value = message.key(), message.value()
@@ -214,7 +215,3 @@ class KafkaRestore:
 
     def _place(self, message: Message) -> str:
         return f"{self._topic}[{self._partition}] at {message.offset()}"
-
-
-def _on_error(error: KafkaError) -> None:
-    _log.warning("the status topic can't be read now: %s: %s", error.name(), error.str())

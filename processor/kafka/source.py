@@ -31,6 +31,7 @@ from processor.kafka.options import (
     checked,
     consumer_options,
 )
+from processor.kafka.troubles import Troubles
 from processor.ports import Position, RawRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
@@ -38,16 +39,6 @@ _log = logging.getLogger(__name__)
 MAX_POLL_INTERVAL_MS: Final = 300_000
 
 _DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET))
-_NEEDS_SOMEONE: Final = frozenset(
-    (
-        client_errors.AUTHENTICATION,
-        client_errors.SSL,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-    )
-)
 
 
 class KafkaSource:
@@ -99,7 +90,7 @@ class KafkaSource:
                 self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
         self._listener: RebalanceListener | None = None
         self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
-        self._troubles: set[str] = set()  # told since Kafka last answered
+        self._troubles = Troubles("read events")
         self._stop: str | None = None
         self._consumer = built(Consumer, self._config)
         self._forget()
@@ -146,7 +137,7 @@ class KafkaSource:
         if self._rebalanced or self._unproven:
             records = self._wanted(records)
         if records:
-            self._recovered()
+            self._troubles.over()
         self._take_identity()
         return cast("list[RawRecord]", records)  # the client's stubs allow for more headers
 
@@ -319,7 +310,7 @@ class KafkaSource:
                 if started and partition is not None and offset is not None:
                     self._unproven.discard(partition)
                     self._ends_seen[partition] = offset
-                    self._recovered()
+                    self._troubles.over()
             elif error.code() in _DATA_LOST:
                 if started:
                     self._stop = self._lost_data(partition, error)
@@ -331,15 +322,7 @@ class KafkaSource:
         if error.fatal():
             self._stop = f"the Kafka client can't go on: {error.str()}; start the process again"
             return
-        if error.name() not in self._troubles:
-            self._troubles.add(error.name())
-            level = logging.ERROR if error.code() in _NEEDS_SOMEONE else logging.WARNING
-            _log.log(level, "Kafka does not serve us now: %s: %s", error.name(), error.str())
-
-    def _recovered(self) -> None:
-        if self._troubles:
-            self._troubles.clear()
-            _log.info("Kafka answers again")
+        self._troubles.tell(error)
 
     def _lost_data(self, partition: int | None, error: KafkaError) -> str:
         group = self._config["group.id"]
