@@ -1,48 +1,46 @@
 """Whether what we hold is surely ours: the lease (docs/design.md, I6), and what proves it.
 
-A member that was expelled while its process was stopped goes on polling for a moment before it
-hears of it. So a poll proves nothing after a stop. A committed transaction with a partition's
-position does: the broker has taken it from the current generation. Until that proof, nothing of
-the partition is handed to Salesforce.
+A member that was expelled goes on polling before it hears of it: for a moment after its process
+was stopped, and for as long as it is cut off from Kafka. So a poll proves nothing. A committed
+transaction with a partition's position does: the broker has taken it from the current generation.
+The proof wears off, and is renewed while anything is owed. Without one, nothing of the partition
+is handed or sent to Salesforce.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Final
+
+RENEWALS: Final = 3  # in a lease: so many transactions may fail before it ends
 
 
 class Ownership:
     """Asked by the Salesforce writer's threads (`holds`), told by the worker's."""
 
-    def __init__(self, lease_s: float, now_s: float) -> None:
-        self.polled_s = now_s
+    def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._unproven: set[int] = set()
-        self._was_stopped = False
+        self._proven_s: dict[int, float] = {}
 
-    def polled(self, running: Collection[int], now_s: float) -> None:
-        """A poll has returned. After a stop, all partitions have to be proven anew."""
-        if now_s - self.polled_s >= self._lease_s:
-            self._unproven.update(running)
-            self._was_stopped = bool(running)
-        self.polled_s = now_s  # last: until here a stopped process has no lease
-
-    def took_over(self, partition: int) -> None:
-        """Restored. What was read may be the work of an owner who came after us."""
-        self._unproven.add(partition)
-
-    def proven(self, partitions: Iterable[int]) -> None:
-        """A transaction with the positions of these was committed."""
-        self._unproven.difference_update(partitions)
-        self._was_stopped = self._was_stopped and bool(self._unproven)
+    def proven(self, partitions: Iterable[int], began_s: float) -> None:
+        """A transaction with the positions of these, which began then, was committed."""
+        self._proven_s.update(dict.fromkeys(partitions, began_s))
 
     def forget(self, partition: int) -> None:
         """No longer ours."""
-        self.proven((partition,))
+        self._proven_s.pop(partition, None)
 
-    def unproven(self) -> frozenset[int]:
-        return frozenset(self._unproven)
+    def held(self, partitions: Iterable[int], now_s: float) -> set[int]:
+        """Those of which rows may be handed over."""
+        return {p for p in partitions if self._age_s(p, now_s) < self._lease_s}
 
-    def holds(self, now_s: float) -> bool:
-        """Whether a request may be sent to Salesforce now."""
-        return not self._was_stopped and now_s - self.polled_s < self._lease_s
+    def holds(self, partitions: Iterable[int], now_s: float) -> bool:
+        """Whether a request with rows of these may be sent to Salesforce now."""
+        return all(self._age_s(p, now_s) < self._lease_s for p in partitions)
+
+    def to_renew(self, partitions: Collection[int], now_s: float) -> set[int]:
+        """Those that a transaction should prove before long, an empty one if need be."""
+        return {p for p in partitions if self._age_s(p, now_s) >= self._lease_s / RENEWALS}
+
+    def _age_s(self, partition: int, now_s: float) -> float:
+        return now_s - self._proven_s.get(partition, float("-inf"))

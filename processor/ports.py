@@ -374,8 +374,8 @@ class Writer(Protocol):
     def close(self, deadline_s: float) -> None: ...
 
 
-Lease = Callable[[], bool]
-"""Asked by the writer before each request: do we surely still own our partitions? (I6)"""
+Lease = Callable[[Collection[int]], bool]
+"""Asked by the writer before each request: are these partitions surely still ours? (I6)"""
 
 
 # -- metrics ---------------------------------------------------------------------------------

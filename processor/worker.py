@@ -100,7 +100,7 @@ class Worker:
         self._reading = Reading(
             ports.source, ports.clock, limits.batch_records, limits.catch_up_records
         )
-        self._ownership = Ownership(limits.lease_s, ports.clock.monotonic_s())
+        self._ownership = Ownership(limits.lease_s)
         self._fenced = False
         self._abandoned = self._closed = False
         self._expire_at_s = self._gauges_at_s = 0.0
@@ -123,7 +123,6 @@ class Worker:
             self._start_over()
             return
         records = self._reading.poll(self._poll_timeout_s())
-        self._ownership.polled(self._reading.positions, self._p.clock.monotonic_s())
         try:
             self._take_over()
             self._take_results(self._p.writer.results())
@@ -152,9 +151,9 @@ class Worker:
         self._abandoned = True
         self.close()
 
-    def owns_partitions(self) -> bool:
+    def owns(self, partitions: Collection[int]) -> bool:
         """The lease (I6), asked from the writer's threads before each request."""
-        return self._ownership.holds(self._p.clock.monotonic_s())
+        return self._ownership.holds(partitions, self._p.clock.monotonic_s())
 
     def ready(self) -> tuple[bool, str]:
         """Joined, restored, logged in; else what is missing."""
@@ -215,13 +214,18 @@ class Worker:
 
     def _proven(self) -> Collection[int]:
         """The running partitions that are surely ours."""
-        return self._reading.positions.keys() - self._ownership.unproven()
+        return self._ownership.held(self._reading.positions, self._p.clock.monotonic_s())
+
+    def _to_prove(self) -> Collection[int]:
+        """Those to be proven ours by the next transaction, because there is something to send."""
+        now_s = self._p.clock.monotonic_s()
+        partitions = self._ownership.to_renew(self._reading.positions, now_s)
+        return partitions if partitions and self._p.store.owed_count().total else ()
 
     def _take_over(self) -> None:
         for takeover, position in self._takeovers.step(self._p.clock.monotonic_s()):
             partition = takeover.partition
             self._reading.start(partition, position)
-            self._ownership.took_over(partition)
             seconds = self._p.clock.monotonic_s() - takeover.began_s
             self._p.meter.restored(seconds, takeover.restored)
             log.info(
@@ -271,7 +275,7 @@ class Worker:
                 if partition in self._reading.positions:
                     batches.setdefault(partition, [])
         expiring = self._expiring()
-        for partition in (*expiring, *self._ownership.unproven()):
+        for partition in (*expiring, *self._to_prove()):
             batches.setdefault(partition, [])
         if not batches:
             return
@@ -293,7 +297,7 @@ class Worker:
             case Committed():
                 self._reading.committed(transaction.positions)
                 self._deciding.committed()
-                self._ownership.proven(transaction.positions)
+                self._ownership.proven(transaction.positions, began_s)
                 self._settle_published(plans)
                 count(self._p.meter, batches, plans, now)
                 self._keep(plans, outcome, now)

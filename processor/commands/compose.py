@@ -101,7 +101,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             ORG,
             client,
             clock,
-            lambda: any(worker.owns_partitions() for worker in workers),
+            lambda partitions: any(worker.owns(partitions) for worker in workers),
             meter,
             WriterSettings(
                 window_rows=settings.salesforce.window_rows,

@@ -250,7 +250,8 @@ class SalesforceWriter:
         return min(wait_s, IDLE_WAIT_MAX_S) if wait_s > 0 else IDLE_WAIT_MAX_S
 
     def _may_send(self, batch: Batch) -> bool:
-        return not batch.recalled and self._lease()
+        partitions = {entry.owed.partition for entry in batch.entries}
+        return not batch.recalled and self._lease(partitions)
 
     def _log_in(self, job: _LoginJob) -> None:
         """Log in, and describe Task: what the first write would need anyway."""

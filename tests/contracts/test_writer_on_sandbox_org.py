@@ -4,7 +4,7 @@ and what it does with rows that are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pytest
 
@@ -324,7 +324,7 @@ def test_closing_gives_back_what_was_not_sent_and_awaits_the_rest(org: SandboxOr
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_a_thread_reaches_the_worker(org: SandboxOrg) -> None:
-    def broken() -> bool:
+    def broken(_: Collection[int]) -> bool:
         raise KeyError("a bug")
 
     with Bench(org, lease=broken) as bench:

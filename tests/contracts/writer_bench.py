@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Self
 
-from processor.ports import Owed, Result, Verdict
+from processor.ports import Lease, Owed, Result, Verdict
 from processor.salesforce.client import Client, Login
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
@@ -106,7 +106,7 @@ class Bench:
         timeout_s: float = 5.0,
         secret: str | None = None,
         settings: WriterSettings | None = None,
-        lease: Callable[[], bool] | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.org = org
         self.clock = SkippingClock()
@@ -117,7 +117,7 @@ class Bench:
             "default",
             self.client,
             self.clock,
-            lease or (lambda: self.is_owner),
+            lease or (lambda _: self.is_owner),
             self.meter,
             settings or WriterSettings(linger_s=0.02),
             Random(1),

@@ -113,11 +113,11 @@ class RewindingAll(Reading):
         super().rewind(self.positions, wait_s)
 
 
-class UnprovenRestore(Ownership):
+class TrustsARestore(Ownership):
     """See ActsOnRestore."""
 
-    def took_over(self, partition: int) -> None:
-        pass
+    def _age_s(self, partition: int, now_s: float) -> float:
+        return super()._age_s(partition, now_s) if partition in self._proven_s else 0.0
 
 
 class ActsOnRestore(Worker):
@@ -129,24 +129,21 @@ class ActsOnRestore(Worker):
 
     def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
         super().__init__(ports, rules, limits, *args)
-        self._ownership = UnprovenRestore(limits.lease_s, ports.clock.monotonic_s())
-
-
-class PollIsProof(Ownership):
-    """See ActsOnPoll."""
-
-    def polled(self, running: Collection[int], now_s: float) -> None:
-        self.polled_s = now_s
+        self._ownership = TrustsARestore(limits.lease_s)
 
 
 class ActsOnPoll(Worker):
-    """A process was stopped for longer than a doubt lasts. Awake, it polled once, which renewed
-    the lease, and sent old rows before it heard that it had been expelled.
+    """A poll renewed the lease.
+
+    A process was stopped for longer than a doubt lasts. Awake, it polled once, and sent old rows
+    before it heard that it had been expelled. Another was cut off from Kafka for as long, and not
+    from Salesforce: it polled in vain, was never told (as librdkafka's client of KIP-848 is not),
+    read one of its rows back, found the new owner's value, and put the old one in its place.
     """
 
-    def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
-        super().__init__(ports, rules, limits, *args)
-        self._ownership = PollIsProof(limits.lease_s, ports.clock.monotonic_s())
+    def _take_over(self) -> None:
+        super()._take_over()
+        self._ownership.proven(self._reading.positions, self._p.clock.monotonic_s())
 
 
 class DatedLate(SimStore):

@@ -13,6 +13,7 @@ from tests.simulation.broker import Broker, SimRecord, Txn
 from tests.simulation.machine import Machine
 from tests.simulation.oracle import truth
 from tests.simulation.org import Org, Request, Values, same_task
+from tests.simulation.weather import LIMITS
 from tests.simulation.world import Violation, World
 
 
@@ -151,6 +152,11 @@ class Invariants:
             raise Violation("I6", f"{story}, which is not its own")
         if row.partition in self._leaving[machine.name]:
             raise Violation("I6", f"{story}, which it is giving up")
+        heard_of = machine.silent_since
+        if heard_of is not None and self._world.now - heard_of > LIMITS.lease_s:
+            raise Violation(
+                "I6", f"{story}, and was cut off for {self._world.now - heard_of:.1f} s"
+            )
         if machine.fenced and does == "submits":
             raise Violation("I6", f"{story} after it was fenced")
 

@@ -20,8 +20,14 @@ from processor.ports import (
 from tests.simulation.broker import Broker, Fate, SimRecord, Txn
 from tests.simulation.group import Identity, Member
 from tests.simulation.machine import Machine
+from tests.simulation.weather import SESSION_S
 
 RESTORE_STEP = 4
+
+
+def away(broker: Broker, machine: Machine) -> bool:
+    """Whether the broker can't be reached from there."""
+    return broker.is_down() or machine.silent_since is not None
 
 
 class SimDecoder:
@@ -49,7 +55,8 @@ class SimSource:
         self._next: dict[int, int] = {}
         self._bases: dict[int, int] = {}
         self._paused: set[int] = set()
-        self._joined = False
+        self._joined = self._has_left = False
+        self._tells_itself = self._world.weather.tells_itself
         self._notice_at = -1.0
 
     def member(self) -> Member | None:
@@ -66,7 +73,8 @@ class SimSource:
     def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
         self._machine.point("poll")
         self._machine.rest(timeout_s)
-        if self._broker.is_down():
+        if away(self._broker, self._machine):
+            self._time_out()
             return []
         early = self._fetch(max_records) if self._world.rng.random() < 0.5 else None
         self._serve()
@@ -81,7 +89,7 @@ class SimSource:
 
     def committed(self, partition: int, timeout_s: float) -> Position | None:
         self._machine.point("asking")
-        return None if self._broker.is_down() else self._broker.stable_offset(partition)
+        return None if away(self._broker, self._machine) else self._broker.stable_offset(partition)
 
     def start(self, partition: int, offset: int) -> None:
         self._next[partition] = self._bases[partition] = max(offset, 0)
@@ -105,7 +113,7 @@ class SimSource:
 
     def rejoin(self) -> None:
         self._machine.point("rejoin")
-        if self._member is not None:
+        if self._member is not None and not away(self._broker, self._machine):
             self._broker.group.leave(self._member)
         self._forget(set(self.told))
         self._join()
@@ -122,7 +130,20 @@ class SimSource:
 
     # -- details -----------------------------------------------------------------------------
 
+    def _time_out(self) -> None:
+        """Nothing heard for a session."""
+        since = self._machine.silent_since
+        if since is None or self._world.now < since + SESSION_S or not self._tells_itself:
+            return
+        gone = set(self.told)
+        self._forget(gone)
+        self._joined, self._identity, self._has_left = False, None, True
+        if gone and self._listener is not None:
+            self._world.note(self._machine.name, "gives up", sorted(gone))
+            self._listener.lost(sorted(gone))
+
     def _join(self) -> None:
+        self._has_left = False
         self._joined = False
         self._identity = None
         self._member = self._broker.group.join(self._machine.name)
@@ -133,17 +154,25 @@ class SimSource:
 
     def _serve(self) -> None:
         """The rebalance callbacks that this poll runs."""
-        member, listener, rng = self._member, self._listener, self._world.rng
+        member, listener = self._member, self._listener
         assert member is not None
         assert listener is not None
-        if not member.in_group:
+        if self._has_left:
+            self._broker.group.leave(member)
+            self._join()
+        elif not member.in_group:
             if self._notice_at < 0:
+                rng = self._world.rng
                 late = rng.uniform(0.0, 3.0) if rng.random() < 0.5 else 0.0
                 self._notice_at = self._world.now + late
             if self._world.now >= self._notice_at:
                 self._notice_at = -1.0
                 self._lose(listener)
-            return
+        else:
+            self._told_by_the_group(member, listener)
+
+    def _told_by_the_group(self, member: Member, listener: RebalanceListener) -> None:
+        rng = self._world.rng
         gives = member.to_give & self.told
         if member.to_take:
             takes = set(member.to_take)
@@ -210,7 +239,7 @@ class SimRestore:
 
     def step(self, max_records: int, timeout_s: float) -> Restored:
         self._machine.point("restore")
-        if self._broker.is_down():
+        if away(self._broker, self._machine):
             raise Unavailable("broker", 0.3)
         limit = self._limit()
         found = self._log.between(self._at, limit, RESTORE_STEP)
@@ -239,8 +268,8 @@ class SimOutbox:
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Fenced:
         self._machine.point("before commit")
-        if self._broker.is_down():
-            return Aborted("broker unavailable")
+        if away(self._broker, self._machine):
+            return self._without_an_answer()
         who = self._source.identity()
         if who is None:
             return Aborted("no member")
@@ -270,12 +299,12 @@ class SimOutbox:
 
     def renew(self) -> None:
         self._machine.point("renew")
-        if self._broker.is_down():
+        if away(self._broker, self._machine):
             raise Unavailable("broker", 0.5)
         self._connect()
 
     def restore(self, partition: int, checkpoint: int | None) -> SimRestore:
-        if self._broker.is_down():
+        if away(self._broker, self._machine):
             raise Unavailable("broker", 0.3)
         return self.restore_type(self._machine, self._broker, partition, checkpoint)
 
@@ -322,6 +351,14 @@ class SimOutbox:
         if txn.fate is not Fate.OPEN:
             return ""  # the commit will tell
         return self._broker.add_offsets(txn, positions, who) if positions else ""
+
+    def _without_an_answer(self) -> Aborted | Fenced:
+        if self._broker.is_down():
+            return Aborted("broker unavailable")
+        self._machine.wait(self._world.rng.uniform(0.5, SESSION_S), lambda: False)
+        if self._world.rng.random() < 0.3:
+            return Aborted("no answer, and nothing was sent")
+        return self._fenced("no answer")
 
     def _fenced(self, why: str) -> Fenced:
         self._machine.fenced = True

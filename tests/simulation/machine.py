@@ -23,7 +23,9 @@ class Runner(Protocol):
 
 
 class Machine:
-    """Implements `ports.Clock`. `stopped`: as by SIGSTOP, with all its threads."""
+    """Implements `ports.Clock`. `stopped`: as by SIGSTOP, with all its threads. `silent_since`:
+    when the broker last heard of it, while it is cut off from it.
+    """
 
     def __init__(self, world: World, group: Group, host: str, name: str) -> None:
         self.world, self._group = world, group
@@ -32,6 +34,7 @@ class Machine:
         self.stopped = False
         self.fenced = False
         self.skew_ms = 0
+        self.silent_since: float | None = None
         self.runner: Runner | None = None
         self.on_death: Callable[[str], None] = lambda _: None
         self._in_turn = False
@@ -131,14 +134,33 @@ class Machine:
             self.world.run_inside(self.world.now + seconds)
         finally:
             self.stopped = False
-        if member is not None:
-            self._group.revive(member)
+        self._revive(member)
         waiting, self._waiting = self._waiting, []
         for action in waiting:
             self.world.after(0.0, action)
         self.world.note(self.name, "wakes at", where)
         if not self.alive:
             raise Crash("killed while it was stopped")
+
+    def cut(self, seconds: float) -> None:
+        """Off from the broker, and from nothing else."""
+        member = self.runner.member() if self.runner is not None else None
+        if member is None or self.silent_since is not None or self.stopped:
+            return
+        self.world.note(self.name, f"is cut off for {seconds:.1f} s")
+        self.silent_since = self.world.now
+        self._group.silence(member)
+
+        def heal() -> None:
+            self.silent_since = None
+            self._revive(member)
+            self.world.note(self.name, "is no longer cut off")
+
+        self.world.after(seconds, heal)
+
+    def _revive(self, member: Member | None) -> None:
+        if member is not None and self.alive and not self.stopped and self.silent_since is None:
+            self._group.revive(member)
 
     def wait(self, seconds: float, done: Callable[[], bool]) -> None:
         """The main thread waits in a call; the other threads go on."""

@@ -83,7 +83,7 @@ class Program:
             self.source, SimDecoder(machine), self.outbox, self.store, writer, NoMeter(), machine
         )
         self.worker = parts.worker(ports, world.weather.rules(), LIMITS, FIELDS)
-        writer.lease = self.worker.owns_partitions
+        writer.lease = self.worker.owns
         scene.invariants.started(machine, self.source)
         listener: RebalanceListener = self.worker
         self.source.subscribe(listener)
@@ -178,6 +178,7 @@ class Scene:
         self._every(weather.compact_every_s, self.broker.compact)
         self._every(weather.expel_every_s, self._expel)
         self._every(weather.outage_every_s, self._outage)
+        self._every(weather.cut_every_s, self._cut)
         self._every(weather.restart_every_s, self._restart)
 
     def _every(self, mean_s: float, action: Callable[[], None]) -> None:
@@ -201,6 +202,11 @@ class Scene:
         seconds = self.world.rng.uniform(0.5, 6.0)
         self.world.note("broker", f"is away for {seconds:.1f} s")
         self.broker.down_until = self.world.now + seconds
+
+    def _cut(self) -> None:
+        machine = self.world.rng.choice(self.hosts).machine
+        if machine is not None and machine.alive:
+            machine.cut(self.world.rng.uniform(1.0, self.world.weather.longest_cut_s))
 
     def _restart(self) -> None:
         host = self.world.rng.choice(self.hosts)

@@ -27,6 +27,7 @@ QUIET: Final[Changes] = {
     **dict.fromkeys(("outage_every_s", "restart_every_s", "shuffle_every_s"), 0.0),
     "expel_every_s": 0.0,
     "dead_letter_fails": 0.0,
+    "cut_every_s": 0.0,
     "retention_s": 604_800.0,
 }
 """Nothing happens but what a case adds."""
@@ -40,6 +41,18 @@ STOPS: Final[Changes] = {
     "longest_life_s": 40.0,
     "stall": 0.006,
     "stall_at": "submitted",
+    "no_answer": 0.2,
+}
+CUTS: Final[Changes] = {
+    **QUIET,
+    "hosts": 2,
+    "partitions": 1,
+    "messages": 24,
+    "faults_until_s": 130.0,
+    "longest_life_s": 40.0,
+    "cut_every_s": 20.0,
+    "longest_cut_s": 90.0,
+    "tells_itself": False,
     "no_answer": 0.2,
 }
 LATE_RESTORES: Final[Changes] = {
@@ -207,6 +220,7 @@ def test_a_deliberate_mistake_is_caught(parts: Parts, invariant: str, weather: C
         ),
         (Parts(worker=found.ActsOnRestore), "I2", LATE_RESTORES),
         (Parts(worker=found.ActsOnPoll), "I2", STOPS),
+        (Parts(worker=found.ActsOnPoll), "I6", CUTS),
         (Parts(outbox=found.NegativeOffset), "I6", NEW_PARTITIONS),
         (Parts(store=found.DatedLate), "I1", OLD_DISKS),
     ],
@@ -220,6 +234,7 @@ def test_a_deliberate_mistake_is_caught(parts: Parts, invariant: str, weather: C
         "rewinding what was not read",
         "a zombie that restores",
         "a zombie that polls",
+        "a member that is cut off",
         "a zombie without an offset",
         "a checkpoint dated late",
     ],

@@ -48,7 +48,7 @@ LIMITS: Final = Limits(
     settle_interval_s=1.0,
     settle_rows=6,
     revoke_deadline_s=8.0,
-    lease_s=SESSION_S,
+    lease_s=SESSION_S / 2,
     expire_records=3,
     expire_interval_s=1.0,
     gauge_interval_s=30.0,
@@ -57,7 +57,11 @@ LIMITS: Final = Limits(
 
 @dataclass(frozen=True, slots=True)
 class Weather:
-    """Rates are per occasion, save `*_every_s`: the mean time between, 0 for never."""
+    """Rates are per occasion, save `*_every_s`: the mean time between, 0 for never.
+
+    `tells_itself`: a member that hears nothing from the group for a session gives its partitions
+    up (librdkafka's client of the classic protocol); else it waits to be told (that of KIP-848).
+    """
 
     hosts: int
     partitions: int
@@ -76,6 +80,9 @@ class Weather:
     shuffle_every_s: float
     expel_every_s: float
     outage_every_s: float
+    cut_every_s: float
+    longest_cut_s: float
+    tells_itself: bool
     compact_every_s: float
     abort: float
     unknown_commit: float
@@ -135,6 +142,9 @@ def weather_of(rng: Random) -> Weather:
         shuffle_every_s=rate(3.0, 8.0, 20.0),
         expel_every_s=rate(6.0, 15.0, often=0.3),
         outage_every_s=rate(10.0, 30.0, often=0.2),
+        cut_every_s=rate(8.0, 20.0, often=0.3),
+        longest_cut_s=rng.choice((2 * SESSION_S, 1.5 * UNKNOWN_AFTER_S)),
+        tells_itself=rng.random() < 0.5,
         compact_every_s=rate(2.0, 6.0),
         abort=rate(0.05, 0.2),
         unknown_commit=rate(0.03, 0.1, often=0.4),
