@@ -16,7 +16,7 @@ _SETTINGS = {
     "node.id": "1",
     "inter.broker.listener.name": "CLIENTS",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.security.protocol.map": "CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "5",
     "transaction.state.log.replication.factor": "1",
@@ -37,6 +37,10 @@ def _libraries() -> Path:
     )
 
 
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
+
+
 _LOGGING = """\
 appender.file.type = Console
 appender.file.name = out
@@ -52,19 +56,29 @@ class KafkaServer(JavaServer):
     """One broker with its own ports and a temporary data directory.
 
     `settings` overrides server properties. Stopped and started again it keeps ports and data.
+    `proxy_port`: of a proxy to `proxied_port`; clients that come that way stay behind it.
     Raises ConfigError when Java or Maven is missing, Unavailable when it does not start.
     """
 
-    def __init__(self, settings: Mapping[str, str] | None = None, heap: str = "512m") -> None:
+    def __init__(
+        self,
+        settings: Mapping[str, str] | None = None,
+        heap: str = "512m",
+        proxy_port: int | None = None,
+    ) -> None:
         self._libraries = _libraries()
         super().__init__("kafka")
         self._heap = heap
-        self._port, controller = free_ports(2)
+        self._port, self.proxied_port, controller = free_ports(3)
+        listeners = {"CLIENTS": self._port, "CONTROLLER": controller}
+        advertised = {"CLIENTS": self._port}
+        if proxy_port is not None:
+            listeners["PROXIED"], advertised["PROXIED"] = self.proxied_port, proxy_port
         self._format(
             {
                 **_SETTINGS,
-                "listeners": f"CLIENTS://{self.bootstrap_servers},CONTROLLER://127.0.0.1:{controller}",
-                "advertised.listeners": f"CLIENTS://{self.bootstrap_servers}",
+                "listeners": _addresses(listeners),
+                "advertised.listeners": _addresses(advertised),
                 "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
                 "log.dirs": str(self._directory / "data"),
                 **(settings or {}),

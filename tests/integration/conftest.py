@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from processor.errors import ConfigError
 from processor.sandbox.kafka_server import KafkaServer
 from processor.sandbox.registry_server import RegistryServer
-from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names
+from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names, real
 
 # So that a test need not wait for what takes a minute in production.
 BROKER_SETTINGS = {
@@ -24,25 +23,13 @@ BROKER_SETTINGS = {
 }
 
 
-def _without(reason: str) -> None:
-    """No real server here: a skip, which CI turns into a failure."""
-    if os.environ.get("CI_REQUIRE_REAL_KAFKA") == "1":
-        pytest.fail(f"CI_REQUIRE_REAL_KAFKA is set, and {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """`bootstrap_servers`, and start, stop, restart, kill, freeze, thaw."""
     if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         yield GivenBroker(given)
         return
-    try:
-        server = KafkaServer(BROKER_SETTINGS)
-    except ConfigError as error:
-        _without(str(error))
-        raise
-    with server:
+    with real(lambda: KafkaServer(BROKER_SETTINGS)) as server:
         yield server
 
 
@@ -52,12 +39,7 @@ def registry_url() -> Iterator[str]:
     if given := os.environ.get("SCHEMA_REGISTRY_URL"):
         yield given
         return
-    try:
-        server = RegistryServer()
-    except ConfigError as error:
-        _without(str(error))
-        raise
-    with server:
+    with real(RegistryServer) as server:
         yield server.url
 
 

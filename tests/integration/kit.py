@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -14,11 +16,12 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from processor.core.events import MessageState, Outcome
-from processor.errors import Rejected
+from processor.errors import ConfigError, Rejected
 from processor.kafka.client_errors import PARTITION_EOF
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_topic import KafkaOutbox, Names
 from processor.ports import Position, RawRecord, Restored, Transaction
+from processor.sandbox.java import JavaServer
 
 __all__ = ["Names"]
 
@@ -51,6 +54,20 @@ class GivenBroker:
 
 
 T = TypeVar("T")
+Server = TypeVar("Server", bound=JavaServer)
+
+
+@contextmanager
+def real(make: Callable[[], Server]) -> Iterator[Server]:
+    """A server that runs; where it can't be had a skip, which CI turns into a failure."""
+    try:
+        server = make()
+    except ConfigError as error:
+        if os.environ.get("CI_REQUIRE_REAL_KAFKA") == "1":
+            pytest.fail(f"CI_REQUIRE_REAL_KAFKA is set, and {error}")
+        pytest.skip(str(error))
+    with server:
+        yield server
 
 
 def until(what: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
