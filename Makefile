@@ -1,6 +1,7 @@
 # One command for each thing, the same here and in CI. Every target sets up what it needs.
 SEEDS ?= 100
 SEED ?=
+JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup fmt check test coverage sim bench demo lock
@@ -21,8 +22,8 @@ check: setup ## formatting, lint, types, and the rules of the house
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -q tests/test_tidy.py
 
-test: setup ## all tests (what needs Java, Maven or Go is skipped where they are missing)
-	.venv/bin/python -m pytest -q
+test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped where they are missing)
+	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
 
 coverage: setup ## the core's tests alone, which must reach every branch of the core
 	.venv/bin/python -m pytest -q tests/core --cov=processor.core --cov-branch --cov-fail-under=100

@@ -23,6 +23,13 @@ BROKER_SETTINGS = {
 }
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, each process has a Kafka; one registry has to do for all."""
+    for item in items:
+        if item.get_closest_marker("registry") is not None:
+            item.add_marker(pytest.mark.xdist_group("registry"))
+
+
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[Broker]:
     """`bootstrap_servers`, and start, stop, restart, kill, freeze, thaw."""

@@ -26,11 +26,14 @@ OWN_HEADERS: list[tuple[str, str | bytes | None]] = [
 ]
 
 
-@pytest.fixture(params=["framing of our own", "framing of a registry"])
+OWN, REGISTERED = "framing of our own", "framing of a registry"
+
+
+@pytest.fixture(params=[OWN, pytest.param(REGISTERED, marks=pytest.mark.registry)])
 def stage(
     request: pytest.FixtureRequest, kafka: Broker, tmp_path: Path
 ) -> Iterator[tuple[Stage, tuple[Poison, ...]]]:
-    with_registry = "registry" in request.param
+    with_registry = request.param == REGISTERED
     url = request.getfixturevalue("registry_url") if with_registry else None
     stage = Stage(kafka.bootstrap_servers, tmp_path, registry_url=url)
     yield stage, tuple(Poison) if with_registry else WITHOUT_REGISTRY
