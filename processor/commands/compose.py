@@ -39,6 +39,7 @@ ORG: Final = "default"
 EVENT_SCHEMA: Final = "delivery_event.avsc"
 STATUS_SCHEMA: Final = "delivery_status.avsc"
 BROKER_SESSION_S: Final = 45.0  # the broker's default where it decides (KIP-848)
+LONGEST_LEASE_S: Final = 30.0  # within the minute that SALESFORCE__UNKNOWN_AFTER_S has to spare
 
 
 @dataclass(slots=True)
@@ -196,7 +197,7 @@ def _limits(settings: Settings) -> Limits:
         poll_timeout_s=settings.batch.timeout_s,
         settle_interval_s=settings.salesforce.settle_interval_s,
         revoke_deadline_s=settings.worker.revoke_deadline_s,
-        lease_s=session_s / 2,
+        lease_s=min(session_s / 2, LONGEST_LEASE_S),
     )
 
 
