@@ -17,8 +17,9 @@ LOOK_EVERY_S = 0.05
 class Performance:
     """Processes by name. One that ends with 75 is started again; with anything else, we fail."""
 
-    def __init__(self, stage: Stage, broker: KafkaServer) -> None:
+    def __init__(self, stage: Stage, broker: KafkaServer, **settings: str) -> None:
         self._stage = stage
+        self._settings = settings
         self._broker = broker
         self._began_s = time.monotonic()
         self._running: dict[str, Process] = {}
@@ -44,12 +45,15 @@ class Performance:
     def tell(self, what: str) -> None:
         self.done.append(f"{self._now_s():6.1f} s: {what}")
 
+    def _start(self, name: str) -> Process:
+        return self._stage.start(name, **self._settings)
+
     def _do(self, deed: Deed) -> None:
         stage, name = self._stage, deed.who
         match deed.what:
             case What.START:
                 self._await_stop(name)
-                self._running[name] = stage.start(name)
+                self._running[name] = self._start(name)
             case What.FREEZE:
                 self._running[name].freeze()
             case What.THAW:
@@ -93,7 +97,7 @@ class Performance:
             code = process.exit_code()
             if code == EXIT_UNAVAILABLE:
                 self.tell(f"{name} ended with 75, and is started again")
-                self._running[name] = self._stage.start(name)
+                self._running[name] = self._start(name)
             else:
                 assert code is None, f"{process.name} ended by itself with {code}"
 

@@ -2,7 +2,7 @@
 
 CHAOS_SECONDS says for how long (default: one round), CHAOS_SEED which schedule and traffic
 (default: today's), CHAOS_RUNS how many seeds from there on (default: one). A test's name has its
-seed, which gives the same schedule again.
+seed, which gives the same schedule again. Odd seeds have the group protocol of KIP-848.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", ROUND_S))
 SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() // 86_400_000_000_000))
 SEEDS = range(SEED, SEED + int(os.environ.get("CHAOS_RUNS", "1")))
 
+PROTOCOLS = ("classic", "consumer")
 MESSAGES_PER_S = 30  # some 115 reports
 SETTLE_TIMEOUT_S = 120.0
 # A write that lands late is found UNKNOWN_AFTER_S after its owner gave it up; where the owner is
@@ -51,7 +52,7 @@ def test_after_everything_went_wrong_every_task_is_right_and_every_event_account
     traffic = past_traffic(round(MESSAGES_PER_S * SECONDS), seed, Mix(poisoned=0.01))
     wanted = expected(traffic)
     stage = Stage(mortal_kafka.bootstrap_servers, tmp_path)
-    play = Performance(stage, mortal_kafka)
+    play = Performance(stage, mortal_kafka, KAFKA__GROUP_PROTOCOL=PROTOCOLS[seed % 2])
     sys.stdout.write(f"CHAOS_SEED={seed} CHAOS_SECONDS={SECONDS:g}\n")
     try:
         stage.org.add_tasks(wanted.tasks)
