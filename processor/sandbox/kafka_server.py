@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from processor.errors import Unavailable
 from processor.sandbox.java import JavaServer, fetched, free_ports, listens
@@ -16,7 +17,6 @@ _SETTINGS = {
     "node.id": "1",
     "inter.broker.listener.name": "CLIENTS",
     "controller.listener.names": "CONTROLLER",
-    "listener.security.protocol.map": "CLIENTS:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "5",
     "transaction.state.log.replication.factor": "1",
@@ -37,6 +37,15 @@ def _libraries() -> Path:
     )
 
 
+class Listener(NamedTuple):
+    """One more way to a broker. `proxy_port`: of a proxy to its port, to which clients are told to
+    come back.
+    """
+
+    protocol: str = "PLAINTEXT"
+    proxy_port: int | None = None
+
+
 def _addresses(ports: Mapping[str, int]) -> str:
     return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
@@ -55,8 +64,8 @@ _LOGGING_FILE = "log4j2.properties"
 class KafkaServer(JavaServer):
     """One broker with its own ports and a temporary data directory.
 
-    `settings` overrides server properties. Stopped and started again it keeps ports and data.
-    `proxy_port`: of a proxy to `proxied_port`; clients that come that way stay behind it.
+    `settings` overrides server properties; `listeners` are more than the one for clients, by name
+    (see `port`). Stopped and started again it keeps ports and data.
     Raises ConfigError when Java or Maven is missing, Unavailable when it does not start.
     """
 
@@ -64,22 +73,23 @@ class KafkaServer(JavaServer):
         self,
         settings: Mapping[str, str] | None = None,
         heap: str = "512m",
-        proxy_port: int | None = None,
+        listeners: Mapping[str, Listener] | None = None,
     ) -> None:
         self._libraries = _libraries()
         super().__init__("kafka")
         self._heap = heap
-        self._port, self.proxied_port, controller = free_ports(3)
-        listeners = {"CLIENTS": self._port, "CONTROLLER": controller}
-        advertised = {"CLIENTS": self._port}
-        if proxy_port is not None:
-            listeners["PROXIED"], advertised["PROXIED"] = self.proxied_port, proxy_port
+        ways = {"CLIENTS": Listener(), "CONTROLLER": Listener(), **(listeners or {})}
+        self._ports = dict(zip(ways, free_ports(len(ways)), strict=True))
+        advertised = {name: way.proxy_port or self._ports[name] for name, way in ways.items()}
+        del advertised["CONTROLLER"]
+        protocols = ",".join(f"{name}:{way.protocol}" for name, way in ways.items())
         self._format(
             {
                 **_SETTINGS,
-                "listeners": _addresses(listeners),
+                "listener.security.protocol.map": protocols,
+                "listeners": _addresses(self._ports),
                 "advertised.listeners": _addresses(advertised),
-                "controller.quorum.bootstrap.servers": f"127.0.0.1:{controller}",
+                "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._ports['CONTROLLER']}",
                 "log.dirs": str(self._directory / "data"),
                 **(settings or {}),
             }
@@ -87,13 +97,17 @@ class KafkaServer(JavaServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port('CLIENTS')}"
+
+    def port(self, listener: str) -> int:
+        """Of a listener, by its name."""
+        return self._ports[listener]
 
     def _arguments(self) -> list[str]:
         return [f"-Xmx{self._heap}", *self._class_path(), "kafka.Kafka", "server.properties"]
 
     def _answers(self) -> bool:
-        return listens(self._port)
+        return listens(self.port("CLIENTS"))
 
     def _class_path(self) -> list[str]:
         return ["-cp", f"{self._libraries}/*", f"-Dlog4j2.configurationFile={_LOGGING_FILE}"]

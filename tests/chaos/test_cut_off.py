@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from processor.sandbox.java import free_ports
-from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.kafka_server import KafkaServer, Listener
 from processor.sandbox.org import Fault, FaultKind, RequestKind
 from processor.sandbox.traffic_oracle import expected
 from tests.chaos.proxy import Proxy
@@ -41,8 +41,10 @@ def way() -> Iterator[Proxy]:
 
 @pytest.fixture
 def stage(way: Proxy, tmp_path: Path) -> Iterator[Stage]:
-    with real(lambda: KafkaServer(BROKER_SETTINGS, proxy_port=way.port)) as server:
-        way.open(server.proxied_port)
+    with real(
+        lambda: KafkaServer(BROKER_SETTINGS, listeners={"PROXIED": Listener(proxy_port=way.port)})
+    ) as server:
+        way.open(server.port("PROXIED"))
         stage = Stage(server.bootstrap_servers, tmp_path)
         yield stage
         stage.close()
