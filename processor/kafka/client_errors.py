@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 PARTITION_EOF: Final = KafkaError._PARTITION_EOF  # noqa: SLF001 # how the client names its codes
 AUTO_OFFSET_RESET: Final = KafkaError._AUTO_OFFSET_RESET  # noqa: SLF001 # the same
 AUTHENTICATION: Final = KafkaError._AUTHENTICATION  # noqa: SLF001 # the same
+ALL_BROKERS_DOWN: Final = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 # the same
 SSL: Final = KafkaError._SSL  # noqa: SLF001 # the same
 TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001 # the same
 TRANSPORT: Final = KafkaError._TRANSPORT  # noqa: SLF001 # the same

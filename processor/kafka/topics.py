@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._config import ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
-from processor.errors import ConfigError, Unavailable
+from processor.errors import ConfigError, ProcessorError, Unavailable
 from processor.kafka import client_errors
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 from processor.kafka.options import Options, built, checked, connection
+from processor.kafka.troubles import NEEDS_SOMEONE
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ STATUS_CONFIG: Final[Mapping[str, str]] = {
     "min.cleanable.dirty.ratio": "0.3",
 }
 
+_RIGHTS: Final = {"Read": AclOperation.READ, "Write": AclOperation.WRITE}
 _NOT_ALLOWED: Final = frozenset(
     (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 )
@@ -56,12 +59,15 @@ class Finding(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A topic as it is. `config` None: we may not read it."""
+    """A topic as it is. `config` None: we may not read it. `denied`: of Read and Write, what we may
+    not do.
+    """
 
     name: str
     identity: str
     partitions: int
     config: Mapping[str, str] | None
+    denied: Collection[str] = ()
 
     def value(self, name: str, default: int) -> int:
         return int((self.config or {}).get(name, default))
@@ -88,7 +94,9 @@ class Topics:
         if len({events, status, dead_letter}) < len((events, status, dead_letter)):
             raise ConfigError("the events, status and dead-letter topics must be three topics")
         user = checked(options or {}, group_protocol=None)
-        self._admin = built(AdminClient, connection(bootstrap_servers, user))
+        self._trouble: KafkaError | None = None  # the last that the connections had
+        config = connection(bootstrap_servers, user) | {"error_cb": self._note}
+        self._admin = built(AdminClient, config)
         self._bootstrap_servers = bootstrap_servers
         self._events, self._status, self._dead_letter = events, status, dead_letter
         self._events_partitions = events_partitions
@@ -147,7 +155,7 @@ class Topics:
         found = self._describe(name)
         if found is None:
             raise ConfigError(f"topic {name} does not exist")
-        return found[0]
+        return found.identity
 
     # -- details -----------------------------------------------------------------------------
 
@@ -156,9 +164,12 @@ class Topics:
             return f"{self._events}: missing, and made at the start"
         return f"{self._events}: missing. Create it: {self._command(self._events, '6', {})}"
 
-    def _describe(self, name: str) -> tuple[str, int] | None:
+    def _describe(self, name: str) -> Found | None:
+        """Without its settings."""
         (answer,) = self._admin.describe_topics(
-            TopicCollection([name]), request_timeout=REQUEST_TIMEOUT_S
+            TopicCollection([name]),
+            include_authorized_operations=True,
+            request_timeout=REQUEST_TIMEOUT_S,
         ).values()
         try:
             found = answer.result(REQUEST_TIMEOUT_S * 2)
@@ -168,8 +179,12 @@ class Topics:
                 return None
             if error is not None and error.code() in _NOT_ALLOWED:
                 raise ConfigError(f"{name}: we may not describe it; allow Describe") from None
-            raise Unavailable(f"{name}: the broker does not describe it: {failure}") from None
-        return str(found.topic_id), len(found.partitions)
+            raise self._unavailable(f"{name}: the broker does not describe it", failure) from None
+        allowed = found.authorized_operations  # None: the broker does not tell
+        denied = (
+            [] if allowed is None else [k for k, right in _RIGHTS.items() if right not in allowed]
+        )
+        return Found(name, str(found.topic_id), len(found.partitions), None, denied)
 
     def _find(self, name: str) -> Found | None:
         described = self._describe(name)
@@ -183,10 +198,11 @@ class Topics:
             entries = answer.result(REQUEST_TIMEOUT_S * 2)
         except (KafkaException, FutureTimeoutError) as failure:
             if isinstance(failure, KafkaException) and failure.args[0].code() in _NOT_ALLOWED:
-                return Found(name, *described, config=None)
-            raise Unavailable(f"{name}: the broker does not tell its settings: {failure}") from None
+                return described
+            what = f"{name}: the broker does not tell its settings"
+            raise self._unavailable(what, failure) from None
         config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
-        return Found(name, *described, config=config)
+        return described._replace(config=config)
 
     def _await(self, name: str) -> Found:
         deadline = time.monotonic() + APPEAR_TIMEOUT_S
@@ -204,7 +220,7 @@ class Topics:
         except (KafkaException, FutureTimeoutError) as failure:
             error = failure.args[0] if isinstance(failure, KafkaException) else None
             if error is None or error.retriable():
-                raise Unavailable(f"{name} could not be created: {failure}") from None
+                raise self._unavailable(f"{name} could not be created", failure) from None
             if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
                 return
             if error.code() in (client_errors.TIMED_OUT, client_errors.TRANSPORT):
@@ -214,6 +230,23 @@ class Topics:
                 f"{name} could not be created ({error.str()}). Create it: {command}"
             ) from None
         _log.info("created topic %s with %d partitions", name, partitions)
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() != client_errors.ALL_BROKERS_DOWN:  # which does not say why
+            self._trouble = error
+
+    def _unavailable(self, what: str, failure: Exception) -> ProcessorError:
+        """A request that meets no broker ends with its time. Why, only the connections tell: and
+        if they were refused, waiting is no help.
+        """
+        self._admin.poll(0)
+        trouble = self._trouble
+        if trouble is None:
+            return Unavailable(
+                f"{what} (are bootstrap.servers and security.protocol right?): {failure}"
+            )
+        text = f"{what}: {trouble.name()}: {trouble.str()}"
+        return ConfigError(text) if trouble.code() in NEEDS_SOMEONE else Unavailable(text)
 
     def _command(self, name: str, partitions: str, config: Mapping[str, str]) -> str:
         settings = "".join(f" --config {key}={value}" for key, value in config.items())
@@ -235,7 +268,25 @@ def dead_letter_config(events: Found) -> dict[str, str]:
 
 def judge(events: Found, status: Found | None, dead_letter: Found | None) -> list[Finding]:
     """Every topic against what it must be."""
-    return [_judge_events(events), *_judge_status(events, status), _judge_dead(events, dead_letter)]
+    return [
+        _judge_events(events),
+        *_judge_status(events, status),
+        _judge_dead(events, dead_letter),
+        *_judge_rights(events, "Read"),
+        *_judge_rights(status, "Read", "Write"),
+        *_judge_rights(dead_letter, "Write"),
+    ]
+
+
+def _judge_rights(topic: Found | None, *needed: str) -> list[Finding]:
+    """Not to find out when the state is to be restored, or on the first dead letter."""
+    if topic is None:
+        return []
+    missing = [right for right in needed if right in topic.denied]
+    return [
+        Finding(ok=False, text=f"{topic.name}: we may not {m.lower()} it; allow {m}", fatal=True)
+        for m in missing
+    ]
 
 
 def _judge_events(events: Found) -> Finding:

@@ -15,7 +15,7 @@ from processor.kafka import client_errors
 
 _log = logging.getLogger(__name__)
 
-_NEEDS_SOMEONE: Final = frozenset(
+NEEDS_SOMEONE: Final = frozenset(
     (
         client_errors.AUTHENTICATION,
         client_errors.SSL,
@@ -38,7 +38,7 @@ class Troubles:
         """Also called by the client itself, from inside `consume`."""
         if error.name() not in self._told:
             self._told.add(error.name())
-            level = logging.ERROR if error.code() in _NEEDS_SOMEONE else logging.WARNING
+            level = logging.ERROR if error.code() in NEEDS_SOMEONE else logging.WARNING
             _log.log(level, "Kafka does not let us %s: %s: %s", self._to, error.name(), error.str())
 
     def over(self) -> None:
