@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.java import free_ports
+from processor.sandbox.kafka_server import KafkaServer, Listener
+from tests.chaos.proxy import Proxy
+from tests.chaos.schedule import NAMES
 from tests.integration.kit import real
 from tests.integration.stage import SESSION_TIMEOUT_S
 
@@ -17,7 +21,20 @@ SESSIONS = {
 
 
 @pytest.fixture(scope="session")
-def mortal_kafka() -> Iterator[KafkaServer]:
+def ways() -> Iterator[dict[str, Proxy]]:
+    """For each process a way to the broker that can be cut."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(Proxy(port))
+            for name, port in zip(NAMES, free_ports(len(NAMES)), strict=True)
+        }
+
+
+@pytest.fixture(scope="session")
+def mortal_kafka(ways: dict[str, Proxy]) -> Iterator[KafkaServer]:
     """With the settings that a broker has in production, but for shorter sessions of KIP-848."""
-    with real(lambda: KafkaServer(SESSIONS)) as server:
+    listeners = {name.upper(): Listener(proxy_port=way.port) for name, way in ways.items()}
+    with real(lambda: KafkaServer(SESSIONS, listeners=listeners)) as server:
+        for name, way in ways.items():
+            way.open(server.port(name.upper()))
         yield server

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Mapping
 
 from processor.cli import EXIT_UNAVAILABLE
 from processor.sandbox.kafka_server import KafkaServer
+from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Deed, What
 from tests.integration.stage import Feed, Process, Stage
 
@@ -17,10 +19,12 @@ LOOK_EVERY_S = 0.05
 class Performance:
     """Processes by name. One that ends with 75 is started again; with anything else, we fail."""
 
-    def __init__(self, stage: Stage, broker: KafkaServer, **settings: str) -> None:
+    def __init__(
+        self, stage: Stage, broker: KafkaServer, ways: Mapping[str, Proxy], **settings: str
+    ) -> None:
         self._stage = stage
         self._settings = settings
-        self._broker = broker
+        self._broker, self._ways = broker, ways
         self._began_s = time.monotonic()
         self._running: dict[str, Process] = {}
         self._stopping: dict[str, Process] = {}
@@ -46,7 +50,8 @@ class Performance:
         self.done.append(f"{self._now_s():6.1f} s: {what}")
 
     def _start(self, name: str) -> Process:
-        return self._stage.start(name, **self._settings)
+        way = self._ways[name].address
+        return self._stage.start(name, KAFKA__BOOTSTRAP_SERVERS=way, **self._settings)
 
     def _do(self, deed: Deed) -> None:
         stage, name = self._stage, deed.who
@@ -60,6 +65,10 @@ class Performance:
                 self._running[name].thaw()
             case What.KILL:
                 self._running.pop(name).kill()
+            case What.CUT:
+                self._ways[name].cut()
+            case What.HEAL:
+                self._ways[name].heal()
             case What.LOSE_STORE:
                 stage.lose_store(name)
             case What.TERM:

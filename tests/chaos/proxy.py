@@ -18,6 +18,7 @@ class Proxy:
 
     def __init__(self, port: int) -> None:
         self.port = port
+        self.address = f"127.0.0.1:{port}"
         self._target = 0
         self._open = threading.Event()
         self._listener: socket.socket | None = None

@@ -1,8 +1,9 @@
 """What goes wrong and when, from a seed: the same seed gives the same schedule.
 
 A round hits each process with something else: one is frozen for longer than its session lasts
-(a zombie, when it wakes), one is killed, one is stopped. Beside that the broker is restarted, the
-org is down for a while, and answers badly in all the ways it can.
+(a zombie, when it wakes), one is killed, and cut off from the broker for as long, one is stopped.
+Beside that the broker is restarted, the org is down for a while, and answers badly in all the ways
+it can.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ class What(StrEnum):
     START = "start"
     FREEZE = "freeze"
     THAW = "thaw"
+    CUT = "cut off"
+    HEAL = "heal"
     KILL = "kill"
     LOSE_STORE = "lose_store"
     TERM = "term"
@@ -72,7 +75,11 @@ def _round(rng: random.Random, begin_s: float) -> Iterator[Deed]:
     yield Deed(at_s, What.FREEZE, frozen)
     yield Deed(at_s + SESSION_TIMEOUT_S + rng.uniform(3, 6), What.THAW, frozen)
 
-    at_s = begin_s + rng.uniform(7, 16)
+    at_s = begin_s + rng.uniform(7, 12)
+    yield Deed(at_s, What.CUT, killed)
+    yield Deed(at_s + SESSION_TIMEOUT_S + rng.uniform(3, 6), What.HEAL, killed)
+
+    at_s = begin_s + rng.uniform(7, 34)
     yield Deed(at_s, What.KILL, killed)
     if rng.random() < 0.5:
         yield Deed(at_s + 0.1, What.LOSE_STORE, killed)

@@ -19,6 +19,7 @@ from processor.sandbox.traffic import Mix
 from processor.sandbox.traffic_oracle import expected
 from tests.chaos.order import AsSent, longest_backwards_s
 from tests.chaos.performance import Performance
+from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import ROUND_S, schedule
 from tests.integration.ledger import Ledger
 from tests.integration.stage import SESSION_TIMEOUT_S, UNKNOWN_AFTER_S, Stage, past_traffic
@@ -46,13 +47,13 @@ pytestmark = [
 
 @pytest.mark.parametrize("seed", [pytest.param(seed, id=f"seed {seed}") for seed in SEEDS])
 def test_after_everything_went_wrong_every_task_is_right_and_every_event_accounted_for(
-    mortal_kafka: KafkaServer, tmp_path: Path, seed: int
+    mortal_kafka: KafkaServer, ways: dict[str, Proxy], tmp_path: Path, seed: int
 ) -> None:
     deeds = schedule(seed, SECONDS)
     traffic = past_traffic(round(MESSAGES_PER_S * SECONDS), seed, Mix(poisoned=0.01))
     wanted = expected(traffic)
     stage = Stage(mortal_kafka.bootstrap_servers, tmp_path)
-    play = Performance(stage, mortal_kafka, KAFKA__GROUP_PROTOCOL=PROTOCOLS[seed % 2])
+    play = Performance(stage, mortal_kafka, ways, KAFKA__GROUP_PROTOCOL=PROTOCOLS[seed % 2])
     sys.stdout.write(f"CHAOS_SEED={seed} CHAOS_SECONDS={SECONDS:g}\n")
     try:
         stage.org.add_tasks(wanted.tasks)
@@ -66,5 +67,7 @@ def test_after_everything_went_wrong_every_task_is_right_and_every_event_account
         play.tell(f"a Task showed something older for {longest_s:.1f} s at the longest")
         assert longest_s <= BACKWARDS_MOST_S
     finally:
+        for way in ways.values():
+            way.heal()
         sys.stdout.write("\n".join([*play.done, ""]))
         stage.close()

@@ -59,7 +59,7 @@ def test_a_member_that_does_not_hear_of_its_group_sends_nothing_more(
     """
     traffic = past_traffic(200, SEED)
     stage.org.add_tasks(expected(traffic).tasks)
-    times = {"KAFKA__GROUP_PROTOCOL": protocol, "KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{way.port}"}
+    times = {"KAFKA__GROUP_PROTOCOL": protocol, "KAFKA__BOOTSTRAP_SERVERS": way.address}
     (lonely,) = stage.start_ready("lonely", **times)
     stage.org.inject(LOCKED)
     stage.feed(traffic).join()
