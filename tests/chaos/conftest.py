@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -25,7 +25,7 @@ def ways() -> Iterator[dict[str, Proxy]]:
     """For each process a way to the broker that can be cut."""
     with ExitStack() as stack:
         yield {
-            name: stack.enter_context(Proxy(port))
+            name: stack.enter_context(closing(Proxy(port)))
             for name, port in zip(NAMES, free_ports(len(NAMES)), strict=True)
         }
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from types import TracebackType
-from typing import Self
 
 CHUNK_BYTES = 65_536
 
@@ -24,12 +22,11 @@ class Proxy:
         self._listener: socket.socket | None = None
         self._sockets: list[socket.socket] = []
 
-    def open(self, target: int) -> Self:
+    def open(self, target: int) -> None:
         self._target = target
         self._open.set()
         self._listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
-        return self
 
     def cut(self) -> None:
         self._open.clear()
@@ -37,15 +34,7 @@ class Proxy:
     def heal(self) -> None:
         self._open.set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.heal()
         for each in (self._listener, *self._sockets):
             if each is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ pytestmark = [
 @pytest.fixture
 def way() -> Iterator[Proxy]:
     (port,) = free_ports(1)
-    with Proxy(port) as way:
+    with closing(Proxy(port)) as way:
         yield way
 
 
