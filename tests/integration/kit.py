@@ -296,3 +296,10 @@ def writes(partition: int, *keys: str, at: int = 0, stream_time: int = 0) -> Tra
         positions={partition: Position(at, stream_time)},
         statuses={partition: [state(key) for key in keys]},
     )
+
+
+Topics = Callable[..., Names]
+"""Makes the topics of a new group: the fixture `topics`."""
+
+Members = Callable[..., Member]
+"""Makes members of a group: the fixture `member`."""

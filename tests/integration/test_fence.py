@@ -7,7 +7,6 @@ Each test here fails when the line of the design that it stands for is not kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +18,9 @@ from tests.integration.kit import (
     JsonCodec,
     Kafka,
     Member,
+    Members,
     Names,
+    Topics,
     state,
     until,
     writes,
@@ -27,8 +28,6 @@ from tests.integration.kit import (
 
 pytestmark = pytest.mark.kafka
 
-Topics = Callable[..., Names]
-Members = Callable[..., Member]
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +17,9 @@ from tests.integration.kit import (
     JsonCodec,
     Kafka,
     Member,
+    Members,
     Names,
+    Topics,
     encode,
     state,
     until,
@@ -26,9 +27,6 @@ from tests.integration.kit import (
 )
 
 pytestmark = pytest.mark.kafka
-
-Topics = Callable[..., Names]
-Members = Callable[..., Member]
 
 
 def headers(message: Message) -> dict[str, str]:

@@ -6,7 +6,6 @@ Each test here fails when the line of the design that it stands for is not kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -15,8 +14,8 @@ from processor.ports import Committed, Position, Restored, Transaction
 from tests.integration.kit import (
     SHORT_POLL_MS,
     Kafka,
-    Member,
-    Names,
+    Members,
+    Topics,
     encode,
     state,
     until,
@@ -24,9 +23,6 @@ from tests.integration.kit import (
 )
 
 pytestmark = pytest.mark.kafka
-
-Topics = Callable[..., Names]
-Members = Callable[..., Member]
 
 
 def ids(restored: Restored) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -20,15 +20,14 @@ from tests.integration.kit import (
     Broker,
     Kafka,
     Member,
-    Names,
+    Members,
+    Topics,
     until,
     writes,
 )
 
 pytestmark = pytest.mark.kafka
 
-Topics = Callable[..., Names]
-Members = Callable[..., Member]
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
