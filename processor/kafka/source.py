@@ -101,12 +101,10 @@ class KafkaSource:
         self._assigned: set[int] = set()
         self._stable: set[int] = set()
         self._found: dict[int, int] = {}  # committed offsets, for the lag before the start
-        self._bases: dict[int, int] = {}  # started partitions, and the offset they started at
+        self._next: dict[int, int] = {}  # started partitions, and what they are to deliver next
         self._pending: dict[int, int] = {}  # to be started as soon as the client can seek
-        self._unproven: set[int] = set()  # started, and no record or end seen since
         self._paused: set[int] = set()
         self._ends_seen: dict[int, int] = {}
-        self._rebalanced = False
         self._leaving = False
 
     # -- reading -----------------------------------------------------------------------------
@@ -123,7 +121,6 @@ class KafkaSource:
     def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
         for partition, offset in list(self._pending.items()):
             self._seek(partition, offset)
-        self._rebalanced = False
         try:
             messages = self._consumer.consume(max_records, timeout_s)
         except KafkaException as error:
@@ -134,10 +131,9 @@ class KafkaSource:
             self._on_events(message for message in messages if message.error() is not None)
         if self._stop is not None:
             raise StopProcessing(self._stop)
-        if self._rebalanced or self._unproven:
-            records = self._wanted(records)
         if records:
             self._troubles.over()
+            records = self._wanted(records)
         self._take_identity()
         return cast("list[RawRecord]", records)  # the client's stubs allow for more headers
 
@@ -166,19 +162,19 @@ class KafkaSource:
     def start(self, partition: int, offset: int) -> None:
         self._ends_seen.pop(partition, None)
         self._paused.discard(partition)
-        self._bases[partition] = max(offset, 0)
-        self._unproven.add(partition)
-        self._seek(partition, offset if offset >= 0 else OFFSET_BEGINNING)
+        self._seek(partition, offset)
 
     def _seek(self, partition: int, offset: int) -> None:
         """Right after an assignment the client is not able to yet: then the next poll tries."""
-        place = TopicPartition(self._topic, partition, offset)
+        place = TopicPartition(self._topic, partition, offset if offset >= 0 else OFFSET_BEGINNING)
         try:
             self._consumer.seek(place)
         except KafkaException as error:
             _log.debug("partition %d can't be started yet: %s", partition, error)
+            self._next.pop(partition, None)
             self._pending[partition] = offset
             return
+        self._next[partition] = max(offset, 0)
         self._pending.pop(partition, None)
         if partition not in self._paused:
             self._consumer.resume([place])
@@ -189,8 +185,7 @@ class KafkaSource:
 
     def resume(self, partitions: Collection[int]) -> None:
         self._paused.difference_update(partitions)
-        started = self._bases.keys() - self._pending.keys()
-        self._consumer.resume(self._places(started.intersection(partitions)))
+        self._consumer.resume(self._places(self._next.keys() & partitions))
 
     def joined(self) -> bool:
         return self._joined
@@ -243,7 +238,7 @@ class KafkaSource:
         fresh = [TopicPartition(self._topic, p.partition, OFFSET_BEGINNING) for p in places]
         consumer.incremental_assign(fresh)
         consumer.pause(fresh)
-        self._rebalanced = self._joined = True
+        self._joined = True
         partitions = [place.partition for place in places]
         if self._partitions is not None and max(partitions, default=-1) >= self._partitions:
             self._stop = self._grown(max(partitions) + 1)
@@ -253,7 +248,6 @@ class KafkaSource:
             self._listener.assigned(partitions)
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._rebalanced = True
         self._member = fencing_metadata(consumer)  # the generation has changed since the poll
         partitions = [place.partition for place in places]
         try:
@@ -264,7 +258,6 @@ class KafkaSource:
             consumer.incremental_unassign(places)
 
     def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        self._rebalanced = True
         self._member = None
         partitions = [place.partition for place in places]
         try:
@@ -278,26 +271,33 @@ class KafkaSource:
         for partition in partitions:
             self._assigned.discard(partition)
             self._stable.discard(partition)
-            self._unproven.discard(partition)
             self._paused.discard(partition)
-            for known in (self._found, self._bases, self._pending, self._ends_seen):
+            for known in (self._found, self._next, self._pending, self._ends_seen):
                 known.pop(partition, None)
 
     # -- details -----------------------------------------------------------------------------
 
     def _wanted(self, records: list[Message]) -> list[Message]:
-        """Around a rebalance and after a start the client may hand out what it had fetched
-        before: records of partitions that are not ours any more, or of before the start.
+        """Those of started partitions, each once and in order.
+
+        Around a rebalance the client may hand out records of partitions that are not ours any more.
+        And it may go back to a partition's beginning, for which it asked at the assignment: an
+        answer that comes after `start` makes it ask again, and then begin there (librdkafka 2.16,
+        `rd_kafka_toppar_handle_Offset`). Then it is told once more where to read.
         """
-        wanted = []
+        wanted: list[Message] = []
+        behind: set[int] = set()
         for record in records:
             partition, offset = record.partition(), record.offset()
-            if partition is None or offset is None or partition in self._pending:
+            if partition is None or offset is None or partition not in self._next:
                 continue
-            base = self._bases.get(partition)
-            if base is not None and offset >= base:
-                self._unproven.discard(partition)
-                wanted.append(record)
+            if offset < self._next[partition]:
+                behind.add(partition)
+                continue
+            self._next[partition] = offset + 1
+            wanted.append(record)
+        for partition in behind:
+            self._seek(partition, self._next[partition])
         return wanted
 
     def _on_events(self, events: Iterable[Message]) -> None:
@@ -305,10 +305,9 @@ class KafkaSource:
             error, partition, offset = event.error(), event.partition(), event.offset()
             if error is None:
                 continue
-            started = partition in self._bases and partition not in self._pending
+            started = partition in self._next
             if error.code() == client_errors.PARTITION_EOF:
                 if started and partition is not None and offset is not None:
-                    self._unproven.discard(partition)
                     self._ends_seen[partition] = offset
                     self._troubles.over()
             elif error.code() in _DATA_LOST:
@@ -343,15 +342,8 @@ class KafkaSource:
 
     def _reached(self, partition: int) -> int:
         """The offset after the last record handed out, or where reading begins."""
-        base = self._bases.get(partition, self._found.get(partition, 0))
-        if partition in self._bases and partition not in self._pending:
-            (place,) = self._consumer.position([TopicPartition(self._topic, partition)])
-            return max(base, place.offset)
-        return base
-
-    def _seen_to(self, partition: int) -> int:
-        """As `_reached`, and past transaction markers where the end was seen."""
-        return max(self._reached(partition), self._ends_seen.get(partition, 0))
+        begin = self._pending.get(partition, self._found.get(partition, 0))
+        return max(self._next.get(partition, begin), 0)
 
     def _places(self, partitions: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in partitions]

@@ -194,10 +194,12 @@ class Recorder:
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[int]]] = []
+        self.on_assigned: Callable[[Collection[int]], None] = lambda _: None
         self.on_revoked: Callable[[Collection[int]], None] = lambda _: None
 
     def assigned(self, partitions: Collection[int]) -> None:
         self.calls.append(("assigned", sorted(partitions)))
+        self.on_assigned(partitions)
 
     def revoked(self, partitions: Collection[int]) -> None:
         self.calls.append(("revoked", sorted(partitions)))

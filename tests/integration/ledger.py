@@ -123,15 +123,17 @@ class Ledger:
 
     def _check_letters(self, wanted: Expected) -> None:
         """Each poisoned event has one letter, which is the event as it was; no other has any."""
-        found = {place_of(letter): letter for letter in self.letters.records}
-        assert len(found) == len(self.letters.records), "an event has two dead letters"
+        found: dict[Place, Message] = {}
+        for letter in self.letters.records:
+            first = found.setdefault(place_of(letter), letter)
+            assert first is letter, f"two dead letters: {told(first)} and {told(letter)}"
         reasons = Counter(header(letter, "exception.class.name") for letter in found.values())
         assert reasons == wanted.dead_letters
         for event in self.events.records:
-            letter = found.get((event.partition() or 0, event.offset() or 0))
-            if letter is not None:
-                assert (letter.key(), letter.value()) == (event.key(), event.value())
-                assert letter.timestamp() == event.timestamp()
+            its = found.get((event.partition() or 0, event.offset() or 0))
+            if its is not None:
+                assert (its.key(), its.value()) == (event.key(), event.value())
+                assert its.timestamp() == event.timestamp()
 
     def _check_versions(self) -> None:
         """One line of versions for each message, whoever wrote it: a record of an owner that had
@@ -171,6 +173,13 @@ def histories(reports: Iterable[Report]) -> dict[str, dict[int, int]]:
 def place_of(letter: Message) -> Place:
     """Where the event of a dead letter lies."""
     return int(header(letter, "partition")), int(header(letter, "offset"))
+
+
+def told(letter: Message) -> str:
+    """Of what, why, and where and when it was written."""
+    names = ("topic", "partition", "offset", "stage", "exception.class.name")
+    of = " ".join(header(letter, name) for name in names)
+    return f"{of} at {letter.partition()}:{letter.offset()} {letter.timestamp()[1]}"
 
 
 def header(letter: Message, name: str) -> str:
