@@ -3,8 +3,8 @@
 A member that was expelled goes on polling before it hears of it: for a moment after its process
 was stopped, and for as long as it is cut off from Kafka. So a poll proves nothing. A committed
 transaction with a partition's position does: the broker has taken it from the current generation.
-The proof wears off, and is renewed while anything is owed. Without one, nothing of the partition
-is handed or sent to Salesforce.
+The proof wears off, and is renewed while anything of the partition is owed. Without one, nothing
+of it is handed or sent to Salesforce.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
-RENEWALS: Final = 3  # in a lease: so many transactions may fail before it ends
+RENEWED_AFTER: Final = 1 / 3  # of the lease: the rest is for a transaction that takes long
 
 
 class Ownership:
@@ -32,7 +32,7 @@ class Ownership:
 
     def held(self, partitions: Iterable[int], now_s: float) -> set[int]:
         """Those of which rows may be handed over."""
-        return {p for p in partitions if self._age_s(p, now_s) < self._lease_s}
+        return {p for p in partitions if self.holds((p,), now_s)}
 
     def holds(self, partitions: Iterable[int], now_s: float) -> bool:
         """Whether a request with rows of these may be sent to Salesforce now."""
@@ -40,7 +40,7 @@ class Ownership:
 
     def to_renew(self, partitions: Collection[int], now_s: float) -> set[int]:
         """Those that a transaction should prove before long, an empty one if need be."""
-        return {p for p in partitions if self._age_s(p, now_s) >= self._lease_s / RENEWALS}
+        return {p for p in partitions if self._age_s(p, now_s) >= self._lease_s * RENEWED_AFTER}
 
     def _age_s(self, partition: int, now_s: float) -> float:
         return now_s - self._proven_s.get(partition, float("-inf"))

@@ -69,9 +69,9 @@ class Source(Protocol):
     def subscribe(self, listener: RebalanceListener) -> None: ...
 
     def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
-        """The next records of the started partitions, at most `max_records`, in offset order
-        within a partition. Runs the listener's callbacks. Raises StopProcessing when records
-        were lost (offset out of range), Unavailable never: an unreachable broker yields [].
+        """The next records of the started partitions, at most `max_records`; of each partition in
+        order, each once. Runs the listener's callbacks. Raises StopProcessing when records were
+        lost (offset out of range), Unavailable never: an unreachable broker yields [].
         """
 
     def committed(self, partition: int, timeout_s: float) -> Position | None:
@@ -110,8 +110,7 @@ class Source(Protocol):
 class DeadLetter(NamedTuple):
     """A record that can't be used, or a row that Salesforce refused for good.
 
-    One of `record` (raw, kept as it is) and `state` (the status record; its partition in
-    `partition`) is set. `stage`: decode, collapse or salesforce.
+    `record` (raw) or `state` (of `partition`) is set. `stage`: decode, collapse or salesforce.
     """
 
     stage: str
@@ -193,6 +192,10 @@ class Change(NamedTuple):
     new: MessageState | None
 
 
+Loaded = Sequence[tuple[str, MessageState | None]]
+"""States by message id in the order of the log; None: the message is dropped."""
+
+
 class OwedCount(NamedTuple):
     """Rows that Salesforce has yet to confirm."""
 
@@ -214,11 +217,7 @@ class Store(Protocol):
         """The checkpoint (next status-topic offset to read); None: empty, restore all."""
 
     def load(
-        self,
-        partition: int,
-        changes: Sequence[tuple[str, MessageState | None]],
-        checkpoint: int,
-        as_of_ms: int | None = None,
+        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
     ) -> None:
         """Restore: put or drop by message id, whatever was there."""
 
@@ -251,7 +250,8 @@ class Store(Protocol):
     def owed_rows(self, partition: int) -> Iterator[MessageState]:
         """Every owed row of a partition, in hand or not (a consistent snapshot)."""
 
-    def owed_count(self) -> OwedCount: ...
+    def owed_count(self, partition: int | None = None) -> OwedCount:
+        """Of one partition, or (None) of all that are open."""
 
     def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
         """States that are not owed and whose last event is older than `before_ms`."""

@@ -277,9 +277,9 @@ class LmdbStore:
         with _blamed(partition):
             yield from rows
 
-    def owed_count(self) -> OwedCount:
+    def owed_count(self, partition: int | None = None) -> OwedCount:
         final = intermediate = 0
-        for store in self._open.values():
+        for store in self._open.values() if partition is None else (self._open[partition],):
             more_final, more_intermediate = store.owed_count()
             final += more_final
             intermediate += more_intermediate

@@ -217,10 +217,10 @@ class Worker:
         return self._ownership.held(self._reading.positions, self._p.clock.monotonic_s())
 
     def _to_prove(self) -> Collection[int]:
-        """Those to be proven ours by the next transaction, because there is something to send."""
+        """Those that the next transaction is to prove ours, because they have rows to send."""
         now_s = self._p.clock.monotonic_s()
-        partitions = self._ownership.to_renew(self._reading.positions, now_s)
-        return partitions if partitions and self._p.store.owed_count().total else ()
+        stale = self._ownership.to_renew(self._reading.positions, now_s)
+        return [p for p in stale if self._p.store.owed_count(p).total]
 
     def _take_over(self) -> None:
         for takeover, position in self._takeovers.step(self._p.clock.monotonic_s()):

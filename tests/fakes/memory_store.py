@@ -104,8 +104,9 @@ class MemoryStore:
     def owed_rows(self, partition: int) -> Iterator[MessageState]:
         return iter(self._owed(partition))
 
-    def owed_count(self) -> OwedCount:
-        owed = [state for partition in self._open for state in self._owed(partition)]
+    def owed_count(self, partition: int | None = None) -> OwedCount:
+        among = self._open if partition is None else (partition,)
+        owed = [state for each in among for state in self._owed(each)]
         final = sum(CODES[state.code].final for state in owed)
         return OwedCount(final, len(owed) - final)
 

@@ -39,6 +39,7 @@ class Invariants:
         self._refusals: Counter[tuple[str, int]] = Counter()
         self._last: dict[str, MessageState] = {}
         self._sent: dict[tuple[str, str], int] = {}
+        self._proven: dict[tuple[str, int], float] = {}
         self._values: dict[tuple[str, int], dict[str, object]] = {}
 
     def watch(self, world: Broker, org: Org) -> None:
@@ -64,6 +65,7 @@ class Invariants:
             self._letter(letter)
         for partition, position in txn.offsets.items():
             self._accounted(partition, position.offset)
+            self._proven[txn.who, partition] = self._world.now
 
     def _is_owner(self, who: str, partition: int) -> bool:
         owner = self.broker.group.owner(partition)
@@ -152,11 +154,9 @@ class Invariants:
             raise Violation("I6", f"{story}, which is not its own")
         if row.partition in self._leaving[machine.name]:
             raise Violation("I6", f"{story}, which it is giving up")
-        heard_of = machine.silent_since
-        if heard_of is not None and self._world.now - heard_of > LIMITS.lease_s:
-            raise Violation(
-                "I6", f"{story}, and was cut off for {self._world.now - heard_of:.1f} s"
-            )
+        proven = self._proven.get((machine.name, row.partition), float("-inf"))
+        if does == "sends" and self._world.now - proven > LIMITS.lease_s:
+            raise Violation("I6", f"{story}, which was last proven its own at {proven:.3f}")
         if machine.fenced and does == "submits":
             raise Violation("I6", f"{story} after it was fenced")
 
@@ -176,6 +176,8 @@ class Invariants:
 
     def dropped(self, machine: Machine, partitions: Collection[int]) -> None:
         self._leaving[machine.name].difference_update(partitions)
+        for partition in partitions:
+            self._proven.pop((machine.name, partition), None)
 
     # -- the end -----------------------------------------------------------------------------
 

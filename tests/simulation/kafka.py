@@ -125,7 +125,7 @@ class SimSource:
             self._refresh()
             self._listener.revoked(leaving)
             self._forget(leaving)
-        if self._member is not None:
+        if self._member is not None and not away(self._broker, self._machine):
             self._broker.group.leave(self._member)
 
     # -- details -----------------------------------------------------------------------------

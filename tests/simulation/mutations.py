@@ -5,7 +5,7 @@ They show that the simulation can fail: `test_mutations.py` asks for a seed that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +14,14 @@ from processor.core.events import MessageState, Outcome
 from processor.core.plan import Plan
 from processor.deciding import Deciding
 from processor.errors import StoreFailed
+from processor.ownership import Ownership
 from processor.ports import (
     Aborted,
     Change,
+    Clock,
     Committed,
     Fenced,
+    Loaded,
     Owed,
     Position,
     Result,
@@ -31,7 +34,8 @@ from processor.worker import Limits, Ports, Worker
 from tests.simulation.broker import Txn
 from tests.simulation.group import Identity
 from tests.simulation.kafka import SimOutbox, SimRestore
-from tests.simulation.store import Loaded, SimStore
+from tests.simulation.run import Build
+from tests.simulation.store import SimStore
 from tests.simulation.writer import SimWriter
 
 Step = Committed | Aborted | Fenced
@@ -97,6 +101,42 @@ class DeafToRevoked(Worker):
 
     def revoked(self, partitions: Collection[int]) -> None:
         self._p.source.pause(partitions)
+
+
+class Unforgetting(Ownership):
+    """What was proven once stays so when the partition is given up."""
+
+    def forget(self, partition: int) -> None:
+        pass
+
+
+class Trusting(Ownership):
+    """The lease is never refused."""
+
+    def holds(self, partitions: Iterable[int], now_s: float) -> bool:
+        return True
+
+
+class Tardy(Ownership):
+    """A proof counts from when the answer came."""
+
+    def __init__(self, lease_s: float, clock: Clock) -> None:
+        super().__init__(lease_s)
+        self._clock = clock
+
+    def proven(self, partitions: Iterable[int], began_s: float) -> None:
+        super().proven(partitions, self._clock.monotonic_s())
+
+
+def owned_by(make: Callable[[float, Clock], Ownership]) -> Build:
+    """A worker with such an idea of ownership."""
+
+    def build(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
+        worker = Worker(ports, rules, limits, fields)
+        worker._ownership = make(limits.lease_s, ports.clock)
+        return worker
+
+    return build
 
 
 class TwoInFlight(SimWriter):

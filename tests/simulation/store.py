@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from processor.core.events import MessageState
 from processor.errors import StoreFailed
-from processor.ports import Change
+from processor.ports import Change, Loaded
 from tests.fakes.memory_store import MemoryStore
 from tests.simulation.machine import Machine
 from tests.simulation.weather import DELETE_RETENTION_S
-
-Loaded = Sequence[tuple[str, MessageState | None]]
 
 DELETE_RETENTION_MS: Final = round(DELETE_RETENTION_S * 1000)
 
