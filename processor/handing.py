@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from processor.core.attributes import OF_THE_CODE, values_of
 from processor.core.events import IN_HAND, MessageState
 from processor.ports import Change, Owed, Store, Writer
 from processor.settling import Settling
+
+SHORTEST_WAIT_S: Final = 0.01
+NO_ROOM_WAIT_S: Final = 0.1  # the org is paused, or the window is full
 
 
 class Handing:
@@ -32,11 +36,12 @@ class Handing:
         return self._writer.room(self._org)
 
     def wait_s(self, partitions: Collection[int], now: int, most_s: float) -> float:
-        """How long until a row of these partitions is due, at most so long."""
+        """How long until a row of these partitions is due and can be taken, at most so long."""
         due_at = self._store.next_due(self._org, partitions)
         if due_at is None:
             return most_s
-        return min(max((due_at - now) / 1000, 0.01), most_s)
+        least_s = SHORTEST_WAIT_S if self.room() > 0 else NO_ROOM_WAIT_S
+        return min(max((due_at - now) / 1000, least_s), most_s)
 
     def refill(self, partitions: Collection[int], now: int) -> None:
         """Rows of these partitions whose time has come: noted as in hand in the store first, then
