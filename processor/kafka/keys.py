@@ -8,6 +8,7 @@ that it sees. Looked at are the first few events of each batch: enough to notice
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from processor.core.events import DeliveryEvent
 from processor.core.report import DecodeStats
 from processor.errors import Rejected
-from processor.kafka.partitioners import HASHES, choosers
+from processor.kafka.partitioners import choosers
 from processor.ports import Decoder, RawRecord
 
 _log = logging.getLogger(__name__)
@@ -38,15 +39,15 @@ _OTHER_PARTITION: Final = (
 class KeyWatch:
     """Implements `ports.Decoder` around another one. Counts, and warns once of each kind.
 
-    `partitions`: how many the topic has. Which partitioner its producers use is learned: those
-    that explain all that was seen remain, and a record that none of them explains is counted.
+    `partitions`: how many the topic has. Which partitioner its producers use is learned: the one
+    that explains most of what was seen. A record that it doesn't explain is counted.
     """
 
     def __init__(self, decoder: Decoder, stats: DecodeStats, partitions: int) -> None:
         self._decoder = decoder
         self._stats = stats
         self._partitions = partitions
-        self._partitioners = frozenset(HASHES)
+        self._explained: Counter[str] = Counter()
         self._told: set[str] = set()
 
     def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
@@ -67,10 +68,10 @@ class KeyWatch:
         return events
 
     def _is_in_its_place(self, key: bytes, partition: int) -> bool:
-        remaining = self._partitioners & choosers(key, partition, self._partitions)
-        if remaining:
-            self._partitioners = remaining
-        return bool(remaining)
+        fitting = choosers(key, partition, self._partitions)
+        self._explained.update(fitting)
+        most = max(self._explained.values(), default=0)
+        return any(self._explained[name] == most for name in fitting)
 
     def _tell(self, what: str, record: RawRecord) -> None:
         if what not in self._told:

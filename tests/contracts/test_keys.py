@@ -133,7 +133,7 @@ def test_a_producer_that_chooses_differently_is_counted_and_warned_of_once(
     usual, other = sent_with("murmur2_random", *MESSAGES), sent_with("consistent_random", *MESSAGES)
     apart = sum(one.number != two.number for one, two in zip(usual, other, strict=True))
     with caplog.at_level(logging.WARNING):
-        for batch in (usual, other, usual):
+        for batch in (usual, usual, other, usual):
             watch.decode(batch)
     assert stats == DecodeStats(keys_elsewhere=apart)
     assert apart > 10
