@@ -1,6 +1,6 @@
 """`processor check`: can everything be reached, and is it as it must be? One line each.
 
-`run` refuses to start where a line says CHANGE, and only warns where it says ADVICE.
+CHANGE: it can't be reached, or has to be changed. ADVICE: `run` only warns of it.
 """
 
 from __future__ import annotations

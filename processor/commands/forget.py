@@ -36,7 +36,14 @@ def forget(config: str | None, message_id: str) -> int:
         partitions=partitions,
     )
     names = Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic)
-    outbox = KafkaOutbox(kafka.bootstrap_servers, source, KeysOnly(), names, options=kafka.options)
+    outbox = KafkaOutbox(
+        kafka.bootstrap_servers,
+        source,
+        KeysOnly(),
+        names,
+        options=kafka.options,
+        transactional_id=kafka.transactional_id,
+    )
     forgetting = Forgetting(source, outbox)
     try:
         forgetting.join(partitions)

@@ -178,7 +178,9 @@ class Topics:
             if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
             if error is not None and error.code() in _NOT_ALLOWED:
-                raise ConfigError(f"{name}: we may not describe it; allow Describe") from None
+                raise ConfigError(
+                    f"{name}: we may not describe it; allow Read or Write, which include Describe"
+                ) from None
             raise self._unavailable(f"{name}: the broker does not describe it", failure) from None
         allowed = found.authorized_operations  # None: the broker does not tell
         denied = (
@@ -352,6 +354,12 @@ def _unequal(events: Found, status: Found) -> str:
 def _judge_dead(events: Found, dead_letter: Found | None) -> Finding:
     if dead_letter is None:
         return Finding(ok=True, text="the dead-letter topic is missing, and made at the start")
+    if hidden := [topic.name for topic in (events, dead_letter) if topic.config is None]:
+        return Finding(
+            ok=False,
+            text=f"{' and '.join(hidden)}: we may not read the settings, so dead letters are cut "
+            f"at {DEFAULT_MAX_BYTES} bytes at the latest; allow DescribeConfigs",
+        )
     wanted = events.value("max.message.bytes", DEFAULT_MAX_BYTES)
     limit = dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES)
     if limit <= wanted:

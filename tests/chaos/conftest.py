@@ -7,7 +7,6 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from processor.sandbox.java import free_ports
 from processor.sandbox.kafka_server import KafkaServer, Listener
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import NAMES
@@ -24,10 +23,7 @@ SESSIONS = {
 def ways() -> Iterator[dict[str, Proxy]]:
     """For each process a way to the broker that can be cut."""
     with ExitStack() as stack:
-        yield {
-            name: stack.enter_context(closing(Proxy(port)))
-            for name, port in zip(NAMES, free_ports(len(NAMES)), strict=True)
-        }
+        yield {name: stack.enter_context(closing(Proxy())) for name in NAMES}
 
 
 @pytest.fixture(scope="session")

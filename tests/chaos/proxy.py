@@ -10,23 +10,22 @@ CHUNK_BYTES = 65_536
 
 
 class Proxy:
-    """Listens on `port`; `open` joins it to a server's port. What is under way when it is cut
-    arrives when it heals, however late, as a network's retransmissions do.
+    """Has a port; `open` joins it to a server's. What is under way when it is cut arrives when it
+    heals, however late, as a network's retransmissions do.
     """
 
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.address = f"127.0.0.1:{port}"
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
         self._target = 0
         self._open = threading.Event()
-        self._listener: socket.socket | None = None
-        self._sockets: list[socket.socket] = []
+        self._sockets = [self._listener]
 
     def open(self, target: int) -> None:
         self._target = target
         self._open.set()
-        self._listener = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+        threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
         self._open.clear()
@@ -36,14 +35,13 @@ class Proxy:
 
     def close(self) -> None:
         self.heal()
-        for each in (self._listener, *self._sockets):
-            if each is not None:
-                _end(each)
+        for each in self._sockets:
+            _end(each)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
             while True:
-                near, _ = listener.accept()
+                near, _ = self._listener.accept()
                 threading.Thread(target=self._join, args=(near,), daemon=True).start()
 
     def _join(self, near: socket.socket) -> None:

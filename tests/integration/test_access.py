@@ -47,11 +47,11 @@ Secured = tuple[KafkaServer, Path]
 """The server, and the certificate that a client has to trust."""
 
 TOLD = {
-    "KAFKA__EVENTS_TOPIC Read": "we may not describe it; allow Describe",
+    "KAFKA__EVENTS_TOPIC Read": "we may not describe it; allow Read",
     "KAFKA__STATUS_TOPIC Read": "we may not read it; allow Read",
     "KAFKA__STATUS_TOPIC Write": "we may not write it; allow Write",
     "KAFKA__STATUS_TOPIC DescribeConfigs": "allow DescribeConfigs",
-    "KAFKA__DEAD_LETTER_TOPIC Write": "we may not describe it; allow Describe",
+    "KAFKA__DEAD_LETTER_TOPIC Write": "we may not describe it; allow Read or Write",
     "KAFKA__GROUP_ID Read": "GROUP_AUTHORIZATION_FAILED",
     "KAFKA__TRANSACTIONAL_ID Write": "TRANSACTIONAL_ID_AUTHORIZATION_FAILED",
 }

@@ -110,6 +110,13 @@ def test_a_status_topic_whose_settings_are_hidden_is_refused() -> None:
     assert [f.fatal for f in judge(events, status, None)] == [False, True, False]
 
 
+def test_a_dead_letter_topic_whose_settings_are_hidden_is_not_said_to_be_small() -> None:
+    events, dead = Found("e", "id", 1, {}), Found("d", "id", 1, None)
+    (advice,) = [f for f in judge(events, None, dead) if not f.ok]
+    assert not advice.fatal
+    assert advice.text.startswith("d: we may not read the settings")
+
+
 def test_three_topics_must_be_three() -> None:
     with pytest.raises(ConfigError, match="three topics"):
         Topics("localhost:1", "a", "b", "a")
