@@ -113,8 +113,8 @@ class SimSource:
 
     def rejoin(self) -> None:
         self._machine.point("rejoin")
-        if self._member is not None and not away(self._broker, self._machine):
-            self._broker.group.leave(self._member)
+        if self._member is not None:
+            self._depart(self._member)
         self._forget(set(self.told))
         self._join()
         self._machine.fenced = False
@@ -125,10 +125,17 @@ class SimSource:
             self._refresh()
             self._listener.revoked(leaving)
             self._forget(leaving)
-        if self._member is not None and not away(self._broker, self._machine):
-            self._broker.group.leave(self._member)
+        if self._member is not None:
+            self._depart(self._member)
 
     # -- details -----------------------------------------------------------------------------
+
+    def _depart(self, member: Member) -> None:
+        """A broker that does not hear of it finds out by and by."""
+        if away(self._broker, self._machine):
+            self._broker.group.silence(member)
+        else:
+            self._broker.group.leave(member)
 
     def _time_out(self) -> None:
         """Nothing heard for a session."""
