@@ -97,6 +97,8 @@ class Performance:
         process = self._stopping.pop(name, None)
         if process is not None:
             code = process.wait(STOP_TIMEOUT_S)
+            if code == EXIT_UNAVAILABLE:
+                return  # it had ended by itself just before, cut off from the broker
             if code == -signal.SIGTERM and not process.log():
                 return  # it had not begun: Python itself was still starting
             assert code == 0, f"{process.name} was asked to stop and ended with {code}"
