@@ -13,6 +13,7 @@ from tests.chaos.schedule import Deed, What
 from tests.integration.stage import Feed, Process, Stage
 
 STOP_TIMEOUT_S = 45.0
+READY_TIMEOUT_S = 120.0  # a start in vain, and a group that is slow to give out partitions
 LOOK_EVERY_S = 0.05
 
 
@@ -32,7 +33,7 @@ class Performance:
         self.done: list[str] = []
 
     def run(self, deeds: list[Deed], feed: Feed) -> None:
-        """Until the last deed is done and the last report sent."""
+        """Until the last deed is done, the last report sent, and who is left is up."""
         for deed in deeds:
             while self._now_s() < deed.at_s:
                 self._supervise()
@@ -45,6 +46,11 @@ class Performance:
         feed.join()
         for name in list(self._stopping):
             self._await_stop(name)
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while not all(process.ready() for process in self._running.values()):
+            assert time.monotonic() < deadline, "who is left does not get ready"
+            self._supervise()
+            time.sleep(LOOK_EVERY_S)
 
     def tell(self, what: str) -> None:
         self.done.append(f"{self._now_s():6.1f} s: {what}")
