@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from processor.core.events import MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
-from processor.ports import Change, Clock, OwedCount
+from processor.ports import Change, Clock, Loaded, OwedCount
 from processor.state_codec import FORMAT
 from processor.state_index import OWED, Indexer
 from processor.state_partition import PartitionStore, guarded
@@ -193,11 +193,7 @@ class LmdbStore:
     # -- states ------------------------------------------------------------------------------
 
     def load(
-        self,
-        partition: int,
-        changes: Sequence[tuple[str, MessageState | None]],
-        checkpoint: int,
-        as_of_ms: int | None = None,
+        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
     ) -> None:
         with _blamed(partition):
             self._open[partition].load(changes, self._record(checkpoint, as_of_ms))

@@ -28,7 +28,7 @@ import lmdb
 
 from processor.core.events import IN_HAND, MessageState
 from processor.errors import StoreFailed
-from processor.ports import Change
+from processor.ports import Change, Loaded
 from processor.state_codec import pack, unpack
 from processor.state_index import (
     DUE_BYTES,
@@ -183,7 +183,7 @@ class PartitionStore:
             snapshot.detach()  # growing the map ends every open transaction
         self._env.set_mapsize(min(size * 2, self._map_limit))
 
-    def load(self, changes: Sequence[tuple[str, MessageState | None]], record: bytes) -> None:
+    def load(self, changes: Loaded, record: bytes) -> None:
         """Put or drop by message id, the last of each, whatever was there."""
         latest = dict(changes)
         old = self.get(latest)

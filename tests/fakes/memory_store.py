@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from processor.core.codes import CODES
 from processor.core.events import IN_HAND, MessageState
 from processor.errors import StoreFailed
-from processor.ports import Change, OwedCount
+from processor.ports import Change, Loaded, OwedCount
 
 
 class MemoryStore:
@@ -28,11 +28,7 @@ class MemoryStore:
         return checkpoint
 
     def load(
-        self,
-        partition: int,
-        changes: Sequence[tuple[str, MessageState | None]],
-        checkpoint: int,
-        as_of_ms: int | None = None,
+        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
     ) -> None:
         self._fail(partition)
         states = self._open[partition]

@@ -114,22 +114,14 @@ class RewindingAll(Reading):
 
 
 class TrustsARestore(Ownership):
-    """See ActsOnRestore."""
-
-    def _age_s(self, partition: int, now_s: float) -> float:
-        return super()._age_s(partition, now_s) if partition in self._proven_s else 0.0
-
-
-class ActsOnRestore(Worker):
     """A process was stopped while it took a partition over, and lost it.
 
     Awake, it did not know yet, restored what the new owner had published since, and sent that.
     The new owner was in no doubt: it had made those versions itself.
     """
 
-    def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
-        super().__init__(ports, rules, limits, *args)
-        self._ownership = TrustsARestore(limits.lease_s)
+    def _age_s(self, partition: int, now_s: float) -> float:
+        return super()._age_s(partition, now_s) if partition in self._proven_s else 0.0
 
 
 class ActsOnPoll(Worker):

@@ -236,7 +236,11 @@ def test_a_deliberate_mistake_is_caught(parts: Parts, invariant: str, weather: C
             "I5",
             {**MANY_MOVES, "hosts": 3, "partitions": 3, "abort": 0.2, "poison": 0.2},
         ),
-        (Parts(worker=found.ActsOnRestore), "I6", LATE_RESTORES),
+        (
+            Parts(worker=mutations.owned_by(lambda s, _: found.TrustsARestore(s))),
+            "I6",
+            LATE_RESTORES,
+        ),
         (Parts(worker=found.ActsOnPoll), "I6", STOPS),
         (Parts(worker=found.ActsOnPoll), "I6", CUTS),
         (Parts(outbox=found.NegativeOffset), "I6", NEW_PARTITIONS),
