@@ -5,8 +5,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
 # Dependencies first: this layer changes only when the lock does.
 COPY requirements/ requirements/
 RUN python -m venv /opt/processor \
-    && /opt/processor/bin/pip install --require-hashes --only-binary=:all: -r requirements/runtime.txt \
-    && pip install --require-hashes --only-binary=:all: -r requirements/build.txt
+    && /opt/processor/bin/pip install --no-deps --require-hashes --only-binary=:all: -r requirements/runtime.txt \
+    && pip install --no-deps --require-hashes --only-binary=:all: -r requirements/build.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas/ schemas/
