@@ -40,6 +40,7 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "anomaly": frozenset("conflict hidden_progress same_stamp".split()),
     "transaction": frozenset("committed aborted fenced".split()),
     "settled": frozenset("written rejected".split()),
+    "unusable status": frozenset("bad_key too_large".split()),
     "request kind": frozenset("collections composite retrieve describe query limits".split()),
     "request result": frozenset("ok retry unknown split login stop not_sent".split()),
     "verdict": frozenset("settled differs retry park unknown reject stop".split()),
@@ -170,6 +171,12 @@ class Metrics:
             "Statuses read back from the status topic.",
             registry=registry,
         )
+        self._unusable = Counter(
+            "sms_processor_statuses_unusable_total",
+            "Statuses of the status topic that the local store can't hold, skipped by a restore.",
+            ["reason"],
+            registry=registry,
+        )
         self._states = Gauge(
             "sms_processor_statuses_stored",
             "Statuses in the local store.",
@@ -278,6 +285,9 @@ class Metrics:
     def restored(self, seconds: float, messages: int) -> None:
         self._restores.observe(seconds)
         self._restored.inc(messages)
+
+    def unusable(self, reason: str, count: int) -> None:
+        self._child(self._unusable, _known("unusable status", reason)).inc(count)
 
     def settled(self, outcome: str, seconds_since_event: Sequence[float]) -> None:
         child = self._child(self._to_salesforce, _known("settled", outcome))

@@ -1,6 +1,6 @@
-"""What the worker needs from the outside, and nothing more. Every edge implements one of these.
+"""What the worker needs from the outside, and nothing more. Every edge implements one of these,
+and so do the simulation's fakes, which pass the same contract tests.
 
-Fakes of the simulation implement the same protocols and pass the same contract tests.
 Partitions are the numbers of the events topic's partitions, which the status topic mirrors.
 """
 
@@ -221,6 +221,9 @@ class Store(Protocol):
     ) -> None:
         """Restore: put or drop by message id, whatever was there."""
 
+    def unfit(self, message_id: str, state: MessageState | None) -> str | None:
+        """Why no `load` can ever take this (`bad_key`, `too_large`); None: it fits."""
+
     def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]: ...
 
     def put_many(
@@ -292,10 +295,8 @@ class Differs:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Not written, and known not to be: hand it in again after so many seconds.
-
-    `whole_org`: nothing is wrong with the row (the org is paused, the lease was not held), so
-    its age is no reason to give it up.
+    """Not written, and known not to be: hand it in again after so many seconds. `whole_org`: the
+    row is right (the org is paused, the lease was not held): its age is no reason to give it up.
     """
 
     after_s: float
@@ -345,9 +346,7 @@ class Result(NamedTuple):
 
 
 class Writer(Protocol):
-    """Writes rows to Salesforce on a small pool of threads. Every submitted row gives exactly
-    one result, except rows of partitions that were dropped.
-    """
+    """Writes rows to Salesforce on a few threads. Every row gives one result, unless dropped."""
 
     def room(self, org: str) -> int:
         """How many rows may be submitted now. 0 while the org is paused."""
@@ -395,6 +394,7 @@ class Meter(Protocol):
     def transaction(self, seconds: float, outcome: str) -> None: ...
     def statuses(self, count: int) -> None: ...
     def restored(self, seconds: float, messages: int) -> None: ...
+    def unusable(self, reason: str, count: int) -> None: ...
     def settled(self, outcome: str, seconds_since_event: Sequence[float]) -> None: ...
     def expired(self, count: int) -> None: ...
     def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None: ...

@@ -21,7 +21,7 @@ from processor.core.events import MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
 from processor.ports import Change, Clock, Loaded, OwedCount
 from processor.state_codec import FORMAT
-from processor.state_index import OWED, Indexer
+from processor.state_index import OWED, Indexer, unfit
 from processor.state_partition import PartitionStore, guarded
 
 MAP_BYTES: Final = 256 * 1024 * 1024  # address space to begin with; the file grows as it is used
@@ -197,6 +197,9 @@ class LmdbStore:
     ) -> None:
         with _blamed(partition):
             self._open[partition].load(changes, self._record(checkpoint, as_of_ms))
+
+    def unfit(self, message_id: str, state: MessageState | None) -> str | None:
+        return unfit(message_id, state)
 
     def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]:
         with _blamed(partition):

@@ -18,6 +18,7 @@ from processor.core.events import MessageState, Outcome
 from processor.errors import StoreFailed
 
 FORMAT: Final = 1
+MAX_TEXT_BYTES: Final = (1 << 16) - 1  # of a Task id or account id: its length is a `H`
 
 _FIXED: Final = "<HBHHHqqIqIHqqq"
 _HAS_TASK: Final = 4
@@ -36,20 +37,20 @@ def pack(state: MessageState) -> bytes:
      settled_version, settled_code, settled_at, outcome, due_at, doubt_at) = state  # fmt: skip
     flags = int(outcome)
     task = account = b""
-    if task_id is not None:
-        task = task_id.encode()
-        flags |= _HAS_TASK
-    if account_id is not None:
-        account = account_id.encode()
-        flags |= _HAS_ACCOUNT
     n = len(history)
     try:
+        if task_id is not None:
+            task = task_id.encode()
+            flags |= _HAS_TASK
+        if account_id is not None:
+            account = account_id.encode()
+            flags |= _HAS_ACCOUNT
         head = _STRUCTS[n].pack(
             n, flags, len(task), len(account), code, task_at, account_at, version, version_at,
             settled_version, settled_code, settled_at, due_at, doubt_at,
             *history, *history.values(),
         )  # fmt: skip
-    except (error, IndexError) as failure:
+    except (error, IndexError, UnicodeEncodeError) as failure:
         raise StoreFailed(f"a state does not fit the local store: {failure}") from failure
     return head + task + account
 

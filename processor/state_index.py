@@ -14,6 +14,7 @@ from typing import Final
 
 from processor.core.codes import CODES
 from processor.core.events import MessageState
+from processor.core.report import MAX_MESSAGE_ID_BYTES
 from processor.errors import StoreFailed
 from processor.ports import Change
 from processor.state_codec import pack
@@ -22,7 +23,8 @@ FINAL, INTERMEDIATE, EXPIRY = range(3)
 OWED: Final = (FINAL, INTERMEDIATE)
 INDEX_NAMES: Final = (b"owed_final", b"owed_intermediate", b"expiry")
 
-MAX_ORG_BYTES: Final = 200  # with a message id of 255 bytes a key stays under LMDB's 511
+MAX_KEY_BYTES: Final = 511  # LMDB's, as its wheels are built
+MAX_ORG_BYTES: Final = 200  # with a message id of MAX_MESSAGE_ID_BYTES every key stays below that
 HOUR_MS: Final = 3_600_000
 DUE_BYTES: Final = 8
 HOUR_BYTES: Final = 4
@@ -137,6 +139,23 @@ class Indexer:
         prefix = self._org_keys.get(org) or self.org_key(org)
         level = FINAL if state.code in _FINAL_CODES else INTERMEDIATE
         return level, prefix + state.due_at.to_bytes(DUE_BYTES, "big") + key
+
+
+def unfit(message_id: str, state: MessageState | None) -> str | None:
+    """Why this can't be kept under this message id: `bad_key` (none, too long, or of another
+    message), `too_large` (a value has no place in what a state is packed to). None: it can be.
+    """
+    size = len(message_id.encode(errors="replace"))
+    if not 0 < size <= MAX_MESSAGE_ID_BYTES:
+        return "bad_key"
+    if state is not None:
+        if state.message_id != message_id:
+            return "bad_key"
+        try:
+            pack(state)
+        except StoreFailed:
+            return "too_large"
+    return None
 
 
 def message_key(owed_key: bytes) -> bytes:

@@ -8,11 +8,12 @@ owner), then the status topic's end, then the states up to that end.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Final
 
 from processor.core.due import Rules, reclaim
 from processor.errors import StoreFailed, Unavailable
-from processor.ports import Change, Clock, Outbox, Position, Restore, Source, Store
+from processor.ports import Change, Clock, Outbox, Position, Restore, Restored, Source, Store
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,12 @@ STEP_RECORDS: Final = 20_000  # a third of a second; the more at once, the bette
 STEP_TIMEOUT_S: Final = 0.1
 RECLAIM_ROWS: Final = 5_000
 PROGRESS_EVERY_S: Final = 5.0
+
+_ID_SHOWN: Final = 64  # characters; such an id may be of any length
+_SKIPPED: Final = (
+    "a status is skipped, because the local store can't hold it: its Task is not written. To be "
+    "rid of it: `processor forget` its message id. partition=%d reason=%s message_id=%s"
+)
 
 
 class Takeover:
@@ -37,6 +44,7 @@ class Takeover:
     ) -> None:
         self.partition = partition
         self.restored = 0
+        self.unusable: Counter[str] = Counter()
         self.began_s = clock.monotonic_s()
         self._source, self._outbox, self._store = source, outbox, store
         self._clock, self._rules = clock, rules
@@ -78,13 +86,30 @@ class Takeover:
         now = self._clock.now_ms()
         read = self._restore.step(STEP_RECORDS, STEP_TIMEOUT_S)
         self.restored += len(read.changes)
-        self._store.load(self.partition, read.changes, read.offset, now)
+        self._load(read, now)
         self._tell(read.offset, read.end)
         if not read.done:
             return None
         self.close()
         self._reclaim()
         return self._committed
+
+    def _load(self, read: Restored, now: int) -> None:
+        """What the store can never hold is skipped: it is durable, and restoring it again and
+        again would keep all the others of its partition from being written, for ever.
+        """
+        try:
+            self._store.load(self.partition, read.changes, read.offset, now)
+        except StoreFailed:
+            fit = [change for change in read.changes if not self._store.unfit(*change)]
+            if len(fit) == len(read.changes):
+                raise
+            self._store.load(self.partition, fit, read.offset, now)
+            for message_id, state in dict(read.changes).items():
+                why = self._store.unfit(message_id, state)
+                if why and state is not None:
+                    self.unusable[why] += 1
+                    log.error(_SKIPPED, self.partition, why, message_id[:_ID_SHOWN])
 
     def _reclaim(self) -> None:
         """Whatever is owed may be in the last owner's hands: see `reclaim`."""

@@ -228,6 +228,8 @@ class Worker:
             self._reading.start(partition, position)
             seconds = self._p.clock.monotonic_s() - takeover.began_s
             self._p.meter.restored(seconds, takeover.restored)
+            for reason, skipped in takeover.unusable.items():
+                self._p.meter.unusable(reason, skipped)
             log.info(
                 "running partition=%d offset=%d restored=%d seconds=%.1f",
                 partition, position.offset, takeover.restored, seconds,

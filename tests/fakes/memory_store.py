@@ -39,6 +39,9 @@ class MemoryStore:
                 states[message_id] = state
         self._checkpoints[partition] = checkpoint
 
+    def unfit(self, message_id: str, state: MessageState | None) -> str | None:
+        return None
+
     def get_many(self, partition: int, ids: Collection[str]) -> dict[str, MessageState]:
         states = self._open[partition]
         return {message_id: states[message_id] for message_id in ids if message_id in states}
