@@ -63,6 +63,14 @@ class Kafka:
         default="sms.delivery-dead-letters",
         metadata=_about(_TOPIC, "what can't be used goes here, as it came"),
     )
+    dead_letter_retention_s: float = field(
+        default=30 * DAY_S,
+        metadata=_about(
+            seconds(60),
+            "a dead letter is kept so long after it was written: where the dead-letter topic is "
+            "missing it is made so, and one that keeps them for less is told",
+        ),
+    )
     group_protocol: str = field(
         default="classic",
         metadata=_about(one_of("classic", "consumer"), "consumer is the protocol of KIP-848"),

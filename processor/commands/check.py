@@ -13,7 +13,7 @@ from processor.commands.compose import connect_registry, login, topics
 from processor.config import Settings, load_settings
 from processor.errors import ConfigError, ProcessorError
 from processor.kafka.registry import prefix_for
-from processor.kafka.topics import Finding
+from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
 from processor.resources import schema_text
 from processor.salesforce.client import Client

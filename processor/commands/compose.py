@@ -140,6 +140,7 @@ def topics(settings: Settings) -> Topics:
         kafka.dead_letter_topic,
         options=kafka.options,
         events_partitions=kafka.events_partitions,
+        dead_letter_retention_s=kafka.dead_letter_retention_s,
     )
 
 

@@ -15,6 +15,7 @@ from fastavro import schemaless_reader
 from processor.core.events import DeliveryEvent
 from processor.core.report import DecodeStats, Normalise, ReportRules, compile_normaliser
 from processor.errors import Rejected
+from processor.kafka.dead_letters import as_first_seen
 from processor.kafka.framing import (
     CONFLUENT_SIZE,
     SINGLE_OBJECT_SIZE,
@@ -88,7 +89,10 @@ class AvroDecoder:
                     report, end = None, -1
                 if end != len(value):
                     report = _read(value, size, schema)
-                append(normalise(report, record.timestamp()[1]))
+                event = normalise(report, record.timestamp()[1])
+                if event[2] == event[3]:  # ordered by its record, perhaps of a letter sent back
+                    event = as_first_seen(event, record)
+                append(event)
             except Rejected as rejected:
                 # A new one: what was raised holds this frame, by its traceback and its context,
                 # hence all of the batch, in a cycle that only the garbage collector would undo.

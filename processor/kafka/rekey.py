@@ -19,7 +19,7 @@ from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
 from processor.kafka.membership import Group, offset_metadata
 from processor.kafka.offsets import Offsets
 from processor.kafka.producer import Dead, MustAbort, TransactionalProducer
-from processor.kafka.topics import Found
+from processor.kafka.topic_rules import Found
 from processor.ports import Clock, Decoder, Position, RawRecord, Source
 
 _log = logging.getLogger(__name__)

@@ -228,6 +228,7 @@ class KafkaOutbox:
                 self._codec.encode(letter.state),
                 self._names.status,
                 offsets.get(letter.state.message_id),
+                self._dead_letter_max_bytes,
             )
         else:
             raise RuntimeError("a dead letter with neither a record nor a state")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, NamedTuple
 
@@ -18,6 +18,13 @@ from processor.errors import ConfigError, ProcessorError, Unavailable
 from processor.kafka import client_errors
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 from processor.kafka.options import Options, built, checked, connection
+from processor.kafka.topic_rules import (
+    DEAD_LETTER_RETENTION_S,
+    Finding,
+    Found,
+    dead_letter_config,
+    judge,
+)
 from processor.kafka.troubles import NEEDS_SOMEONE
 
 _log = logging.getLogger(__name__)
@@ -25,7 +32,6 @@ _log = logging.getLogger(__name__)
 REQUEST_TIMEOUT_S: Final = 10.0
 APPEAR_TIMEOUT_S: Final = 30.0  # until every broker knows of a new topic
 DELETE_RETENTION_MS: Final = 7 * 24 * 3_600_000  # how long a store may be away and catch up
-HEADROOM_BYTES: Final = 65_536  # for a dead letter's headers, beyond the largest event
 
 STATUS_CONFIG: Final[Mapping[str, str]] = {
     "cleanup.policy": "compact",
@@ -50,34 +56,12 @@ class Facts(NamedTuple):
     dead_letter_max_bytes: int
 
 
-class Finding(NamedTuple):
-    """One line for an operator. `fatal`: the processor refuses to start."""
-
-    ok: bool
-    text: str
-    fatal: bool = False
-
-
-class Found(NamedTuple):
-    """A topic as it is. `config` None: we may not read it. `denied`: of Read and Write, what we may
-    not do.
-    """
-
-    name: str
-    identity: str
-    partitions: int
-    config: Mapping[str, str] | None
-    denied: Collection[str] = ()
-
-    def value(self, name: str, default: int) -> int:
-        return int((self.config or {}).get(name, default))
-
-
 class Topics:
     """The topics of one processor. `options` are the user's librdkafka properties.
 
     `events_partitions` is used only where the events topic is missing; None: then it is refused,
     because it belongs to whoever writes the events. `replication_factor` -1: the broker's default.
+    `dead_letter_retention_s`: how long dead letters are to be kept.
     """
 
     def __init__(
@@ -90,6 +74,7 @@ class Topics:
         options: Options | None = None,
         events_partitions: int | None = None,
         replication_factor: int = -1,
+        dead_letter_retention_s: float = DEAD_LETTER_RETENTION_S,
     ) -> None:
         if len({events, status, dead_letter}) < len((events, status, dead_letter)):
             raise ConfigError("the events, status and dead-letter topics must be three topics")
@@ -101,6 +86,7 @@ class Topics:
         self._events, self._status, self._dead_letter = events, status, dead_letter
         self._events_partitions = events_partitions
         self._replication_factor = replication_factor
+        self._dead_letter_retention_ms = round(dead_letter_retention_s * 1000)
 
     def ensure(self) -> Facts:
         """Make what is missing. Raises ConfigError, with everything that has to be changed, and
@@ -115,9 +101,10 @@ class Topics:
         if self._find(self._status) is None:
             self._create(self._status, events.partitions, STATUS_CONFIG)
         if self._find(self._dead_letter) is None:
-            self._create(self._dead_letter, events.partitions, dead_letter_config(events))
+            config = dead_letter_config(events, self._dead_letter_retention_ms)
+            self._create(self._dead_letter, events.partitions, config)
         status, dead_letter = self._await(self._status), self._await(self._dead_letter)
-        findings = judge(events, status, dead_letter)
+        findings = judge(events, status, dead_letter, self._dead_letter_retention_ms)
         if fatal := [finding.text for finding in findings if finding.fatal]:
             raise ConfigError("; ".join(fatal))
         for finding in findings:
@@ -136,7 +123,8 @@ class Topics:
         if events is None:
             made = self._events_partitions is not None
             return [Finding(made, self._missing_events(), fatal=not made)]
-        return judge(events, self._find(self._status), self._find(self._dead_letter))
+        status, dead_letter = self._find(self._status), self._find(self._dead_letter)
+        return judge(events, status, dead_letter, self._dead_letter_retention_ms)
 
     def find(self, name: str) -> Found:
         """A topic as it is. Raises ConfigError when it is missing, Unavailable when the broker
@@ -256,116 +244,3 @@ class Topics:
             f"kafka-topics.sh --bootstrap-server {self._bootstrap_servers} --create "
             f"--topic {name} --partitions {partitions}{settings}"
         )
-
-
-def dead_letter_config(events: Found) -> dict[str, str]:
-    """A dead letter is an event with headers: its topic must hold the largest, of any time."""
-    largest = events.value("max.message.bytes", DEFAULT_MAX_BYTES) + HEADROOM_BYTES
-    return {
-        "max.message.bytes": str(largest),
-        "message.timestamp.after.max.ms": str(2**63 - 1),
-        "message.timestamp.before.max.ms": str(2**63 - 1),
-    }
-
-
-def judge(events: Found, status: Found | None, dead_letter: Found | None) -> list[Finding]:
-    """Every topic against what it must be."""
-    return [
-        _judge_events(events),
-        *_judge_status(events, status),
-        _judge_dead(events, dead_letter),
-        *_judge_rights(events, "Read"),
-        *_judge_rights(status, "Read", "Write"),
-        *_judge_rights(dead_letter, "Write"),
-    ]
-
-
-def _judge_rights(topic: Found | None, *needed: str) -> list[Finding]:
-    """Not to find out when the state is to be restored, or on the first dead letter."""
-    if topic is None:
-        return []
-    missing = [right for right in needed if right in topic.denied]
-    return [
-        Finding(ok=False, text=f"{topic.name}: we may not {m.lower()} it; allow {m}", fatal=True)
-        for m in missing
-    ]
-
-
-def _judge_events(events: Found) -> Finding:
-    if "compact" in (events.config or {}).get("cleanup.policy", "delete"):
-        return Finding(
-            ok=False,
-            text=f"{events.name}: it is compacted, so reports may vanish before they are read; "
-            "set cleanup.policy=delete",
-        )
-    return Finding(ok=True, text=f"{events.name}: {events.partitions} partitions")
-
-
-def _judge_status(events: Found, status: Found | None) -> list[Finding]:
-    if status is None:
-        return [Finding(ok=True, text="the status topic is missing, and made at the start")]
-    findings = []
-    if status.partitions != events.partitions:
-        findings.append(Finding(ok=False, text=_unequal(events, status), fatal=True))
-    if status.config is None:
-        findings.append(
-            Finding(
-                ok=False,
-                text=f"{status.name}: we may not read its settings; allow DescribeConfigs",
-                fatal=True,
-            )
-        )
-    elif (policy := status.config.get("cleanup.policy")) != "compact":
-        findings.append(
-            Finding(
-                ok=False,
-                text=f"{status.name} has cleanup.policy={policy}: statuses that are still owed "
-                "could vanish; set cleanup.policy=compact",
-                fatal=True,
-            )
-        )
-    return findings or [Finding(ok=True, text=f"{status.name}: compacted, as many partitions")]
-
-
-def _unequal(events: Found, status: Found) -> str:
-    """What to do, in order. A topic can get more partitions, never fewer."""
-    unequal = (
-        f"{status.name} has {status.partitions} partitions and {events.name} has "
-        f"{events.partitions}: they must be equal, because a message's status lies in the "
-        "partition of its events. "
-    )
-    if status.partitions > events.partitions:
-        return unequal + (
-            f"A topic can't get fewer: stop the producers, drain (processor run --once, with the "
-            f"topics as they were), then give {events.name} {status.partitions} partitions too; "
-            "or set another KAFKA__STATUS_TOPIC and KAFKA__GROUP_ID"
-        )
-    return unequal + (
-        "Nothing is lost: the events wait in their topic, and what is owed to Salesforce in the "
-        "status topic. (1) Stop every process. (2) kafka-topics.sh --bootstrap-server ... --alter "
-        f"--topic {status.name} --partitions {events.partitions} (3) Start. The price: a message "
-        "with reports from before and after the change has two histories, and its Task may end "
-        "with the lesser status. To keep every message whole, instead of (2) copy all events with "
-        "`processor rekey` to a topic with the wanted partitions, and run on that with a new "
-        "KAFKA__STATUS_TOPIC and KAFKA__GROUP_ID. See docs/partitions.md"
-    )
-
-
-def _judge_dead(events: Found, dead_letter: Found | None) -> Finding:
-    if dead_letter is None:
-        return Finding(ok=True, text="the dead-letter topic is missing, and made at the start")
-    if hidden := [topic.name for topic in (events, dead_letter) if topic.config is None]:
-        return Finding(
-            ok=False,
-            text=f"{' and '.join(hidden)}: we may not read the settings, so dead letters are cut "
-            f"at {DEFAULT_MAX_BYTES} bytes at the latest; allow DescribeConfigs",
-        )
-    wanted = events.value("max.message.bytes", DEFAULT_MAX_BYTES)
-    limit = dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES)
-    if limit <= wanted:
-        return Finding(
-            ok=False,
-            text=f"{dead_letter.name} takes records of {limit} bytes, {events.name} of {wanted}: "
-            f"large dead letters will be cut; set max.message.bytes={wanted + HEADROOM_BYTES}",
-        )
-    return Finding(ok=True, text=f"{dead_letter.name}: takes records of {limit} bytes")

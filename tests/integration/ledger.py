@@ -15,7 +15,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from processor.core.events import MessageState
 from processor.kafka.client_errors import PARTITION_EOF
-from processor.kafka.dead_letters import PREFIX
+from processor.kafka.dead_letters import EVENT_TIME, PREFIX
 from processor.kafka.registry import prefix_for
 from processor.kafka.status_codec import StatusCodec
 from processor.resources import schema_text
@@ -133,7 +133,7 @@ class Ledger:
             its = found.get((event.partition() or 0, event.offset() or 0))
             if its is not None:
                 assert (its.key(), its.value()) == (event.key(), event.value())
-                assert its.timestamp() == event.timestamp()
+                assert event_time(its) == event.timestamp()[1]
 
     def _check_versions(self) -> None:
         """One line of versions for each message, whoever wrote it: a record of an owner that had
@@ -173,6 +173,11 @@ def histories(reports: Iterable[Report]) -> dict[str, dict[int, int]]:
 def place_of(letter: Message) -> Place:
     """Where the event of a dead letter lies."""
     return int(header(letter, "partition")), int(header(letter, "offset"))
+
+
+def event_time(letter: Message) -> int:
+    """The timestamp that its event's record has."""
+    return int(dict(letter.headers() or [])[EVENT_TIME] or b"")
 
 
 def told(letter: Message) -> str:

@@ -11,7 +11,8 @@ from confluent_kafka.cimpl import NewPartitions
 
 from processor.errors import ConfigError, StopProcessing
 from processor.kafka.source import KafkaSource
-from processor.kafka.topics import Found, Topics, judge
+from processor.kafka.topic_rules import Found, judge
+from processor.kafka.topics import Topics
 from processor.sandbox.demo_judge import judge as judge_tasks
 from processor.sandbox.traffic_oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker, Kafka, Names, Recorder, until

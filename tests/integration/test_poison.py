@@ -13,7 +13,7 @@ from processor.sandbox.demo_judge import CODE_FIELD
 from processor.sandbox.traffic import WITHOUT_REGISTRY, Poison, Report, _poisoned
 from processor.sandbox.traffic_oracle import REASONS
 from tests.integration.kit import Broker
-from tests.integration.ledger import Ledger, header, place_of
+from tests.integration.ledger import Ledger, event_time, header, place_of
 from tests.integration.stage import Stage, past_traffic
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -92,6 +92,7 @@ def test_each_kind_of_poison_is_kept_as_it_came_and_the_events_around_it_are_pro
         assert header(letter, "stage") == "decode"
         assert header(letter, "topic") == scene.names.events
         assert as_it_came(letter) == as_it_came(event)
+        assert event_time(letter) == event.timestamp()[1]
     for reports in lives.values():
         assert scene.org.task(task_of(reports[0]))[CODE_FIELD] == "220"
 
@@ -102,4 +103,4 @@ def task_of(report: Report) -> str:
 
 def as_it_came(record: Message) -> tuple[object, ...]:
     own = list(record.headers() or [])[: len(OWN_HEADERS)]
-    return record.key(), record.value(), own, record.timestamp()
+    return record.key(), record.value(), own

@@ -11,7 +11,8 @@ from confluent_kafka.admin._config import ConfigResource
 
 from processor.errors import ConfigError, Unavailable
 from processor.kafka import topics as topics_module
-from processor.kafka.topics import DELETE_RETENTION_MS, HEADROOM_BYTES, Found, Topics, judge
+from processor.kafka.topic_rules import HEADROOM_BYTES, Found, judge
+from processor.kafka.topics import DELETE_RETENTION_MS, Topics
 from tests.integration.kit import Broker, Kafka
 
 pytestmark = pytest.mark.kafka
@@ -92,7 +93,7 @@ def test_a_small_dead_letter_topic_is_named_and_used(
 ) -> None:
     events, _, dead = names
     cluster.create(events, 1)
-    cluster.create(dead, 1, {"max.message.bytes": "1000"})
+    cluster.create(dead, 1, {"max.message.bytes": "1000", "retention.ms": "-1"})
     assert house().ensure().dead_letter_max_bytes == 1_000
     (bad,) = [finding for finding in house().check() if not finding.ok]
     assert not bad.fatal
@@ -115,6 +116,44 @@ def test_a_dead_letter_topic_whose_settings_are_hidden_is_not_said_to_be_small()
     (advice,) = [f for f in judge(events, None, dead) if not f.ok]
     assert not advice.fatal
     assert advice.text.startswith("d: we may not read the settings")
+
+
+def test_a_dead_letter_topic_keeps_letters_from_when_they_were_written(
+    cluster: Kafka, names: tuple[str, str, str], house: Make
+) -> None:
+    """Stamped with their events' times, those of a backfill were deleted at once."""
+    events, _, dead = names
+    cluster.create(events, 1)
+    house(dead_letter_retention_s=86_400).ensure()
+    made = settings(cluster, dead)
+    assert (made["retention.ms"], made["cleanup.policy"]) == ("86400000", "delete")
+    assert made["message.timestamp.type"] == "LogAppendTime"
+    assert all(finding.ok for finding in house(dead_letter_retention_s=86_400).check())
+    (bad,) = [f for f in house(dead_letter_retention_s=172_800).check() if not f.ok]
+    assert not bad.fatal
+    assert "keeps dead letters for 86400 s, and KAFKA__DEAD_LETTER_RETENTION_S" in bad.text
+    assert house(dead_letter_retention_s=172_800).ensure().partitions == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "advice"),
+    [
+        ({}, None),
+        ({"retention.ms": "-1"}, None),
+        ({"retention.ms": "2592000000"}, None),
+        ({"retention.ms": "604800000"}, "set retention.ms=2592000000, or lower that setting"),
+        ({"cleanup.policy": "compact"}, "set cleanup.policy=delete"),
+        ({"cleanup.policy": "compact,delete"}, "set cleanup.policy=delete"),
+        ({"message.timestamp.type": "LogAppendTime"}, None),
+    ],
+)
+def test_a_dead_letter_topic_that_forgets_is_named(
+    config: dict[str, str], advice: str | None
+) -> None:
+    events = Found("e", "id", 1, {})
+    dead = Found("d", "id", 1, {"max.message.bytes": "2000000", **config})
+    texts = [finding.text for finding in judge(events, None, dead) if not finding.ok]
+    assert [text.endswith(advice) for text in texts] == [True] if advice else texts == []
 
 
 def test_three_topics_must_be_three() -> None:
