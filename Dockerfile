@@ -12,7 +12,8 @@ COPY pyproject.toml README.md LICENSE ./
 COPY schemas/ schemas/
 COPY processor/ processor/
 RUN pip wheel --no-deps --no-build-isolation --wheel-dir /wheels . \
-    && /opt/processor/bin/pip install --no-deps /wheels/*.whl
+    && /opt/processor/bin/pip install --no-deps /wheels/*.whl \
+    && /opt/processor/bin/pip check
 
 
 FROM python:3.13.9-slim-bookworm

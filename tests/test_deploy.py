@@ -18,20 +18,13 @@ import yaml
 from processor.config import setting_names
 from processor.resources import schema_text
 from processor.sandbox.org import OrgSettings
+from tests.needs import do_without
 
 ROOT = Path(__file__).parent.parent
 COMPOSE = ROOT / "docker-compose.yml"
 COMPOSE_LOADER = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 PYPI = "https://pypi.org/simple"
 SCHEMAS = ("delivery_event.avsc", "delivery_status.avsc")
-
-
-def skip_for_lack_of(tool: str) -> None:
-    """Skips with the reason; in CI, which has every tool, fails instead."""
-    reason = f"{tool} is not on the PATH"
-    if os.environ.get("CI_REQUIRE_REAL_KAFKA"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def run(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -153,7 +146,7 @@ def loader() -> Path:
     binary = folder / "cmd"
     if not binary.exists():
         if not shutil.which("go"):
-            skip_for_lack_of("go")
+            do_without("go is not on the PATH")
         environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
         built = run("go", "install", COMPOSE_LOADER, env=environment, timeout=280)
         assert built.returncode == 0, built.stderr
@@ -237,7 +230,7 @@ def test_the_processors_log_in_with_what_the_sandbox_org_expects(services: dict[
 def test_promtool_accepts_the_prometheus_configuration() -> None:
     promtool = shutil.which("promtool")
     if not promtool:
-        skip_for_lack_of("promtool")
+        do_without("promtool is not on the PATH")
     checked = run("promtool", "check", "config", ROOT / "deploy" / "prometheus" / "prometheus.yml")
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
