@@ -27,8 +27,9 @@ from processor.ports import OwedCount
 OTHER: Final = "other"
 NO_CATEGORY: Final = "none"
 OUR_REASONS: Final = frozenset(
-    "bad_code bad_magic bad_message_id bad_schema empty_value no_code no_message_id no_time "
-    "not_a_report bad_date too_late trailing_bytes undecodable unknown_schema".split()
+    "bad_account_id bad_code bad_date bad_magic bad_message_id bad_schema bad_task_id empty_value "
+    "no_code no_message_id no_time not_a_report too_late trailing_bytes undecodable "
+    "unknown_schema".split()
 )
 """Why an event is rejected. Salesforce's codes are given to the constructor."""
 
@@ -37,7 +38,7 @@ _KNOWN: Final[Mapping[str, frozenset[str]]] = {
         "advanced duplicate superseded conflict ignored too_late rejected".split()
     ),
     "stage": frozenset("decode collapse salesforce".split()),
-    "anomaly": frozenset("conflict hidden_progress same_stamp".split()),
+    "anomaly": frozenset("conflict hidden_progress same_stamp ahead_of_clock".split()),
     "transaction": frozenset("committed aborted fenced".split()),
     "settled": frozenset("written rejected".split()),
     "unusable status": frozenset("bad_key too_large".split()),
@@ -60,6 +61,7 @@ class Oddities(Protocol):
     stamps_unusable: int
     stamps_missing: int
     stamps_future: int
+    record_times_unusable: int
     keys_not_message_id: int
     keys_elsewhere: int
 
@@ -112,13 +114,16 @@ class Metrics:
         self._anomalies = Counter(
             "sms_processor_anomalies_total",
             "Messages with an odd history: delivered and failed (conflict), a failure that hides a "
-            "later attempt (hidden_progress), different codes with one stamp (same_stamp).",
+            "later attempt (hidden_progress), different codes with one stamp (same_stamp). And "
+            "events from after our own clock, with no timestamp of their record's before it "
+            "(ahead_of_clock).",
             ["kind"],
             registry=registry,
         )
         self._odd_stamps = Counter(
             "sms_processor_odd_stamps_total",
-            "Usable events with a stamp that was missing, unusable or in the future.",
+            "Usable events with a stamp that was missing, unusable or in the future, or whose "
+            "record is stamped before the year 2000 (record).",
             ["kind"],
             registry=registry,
         )
@@ -317,6 +322,7 @@ class Metrics:
             (self._odd_stamps, "unusable"): stats.stamps_unusable,
             (self._odd_stamps, "missing"): stats.stamps_missing,
             (self._odd_stamps, "future"): stats.stamps_future,
+            (self._odd_stamps, "record"): stats.record_times_unusable,
             (self._odd_keys, "not_message_id"): stats.keys_not_message_id,
             (self._odd_keys, "other_partition"): stats.keys_elsewhere,
         }

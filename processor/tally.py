@@ -24,10 +24,11 @@ def count(
         meter.anomalies("conflict", decided.conflicts)
         meter.anomalies("hidden_progress", decided.hidden)
         meter.anomalies("same_stamp", decided.same_stamps)
+        meter.anomalies("ahead_of_clock", decided.ahead)
         _count_rejected(meter, decided)
         for outcome in (Outcome.WRITTEN, Outcome.REJECTED):
             seconds = [
-                (now - state.event_time) / 1000
+                max(0, now - state.event_time) / 1000  # another clock may be ahead of ours
                 for state, settlement in decided.settled
                 if settlement.outcome is outcome
             ]

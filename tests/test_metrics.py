@@ -20,6 +20,7 @@ class Oddities:
     stamps_unusable: int = 0
     stamps_missing: int = 0
     stamps_future: int = 0
+    record_times_unusable: int = 0
     keys_not_message_id: int = 0
     keys_elsewhere: int = 0
 

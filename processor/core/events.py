@@ -13,7 +13,9 @@ IN_HAND: Final = 1 << 62
 
 
 class DeliveryEvent(NamedTuple):
-    """One delivery report, decoded. `event_time` is never later than `record_time`."""
+    """One delivery report, decoded. `record_time` -1: its record has no timestamp. Else
+    `event_time` is never later.
+    """
 
     message_id: str
     code: int

@@ -17,12 +17,18 @@ from processor.core.due import Rules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.errors import Rejected
 
+MAX_AHEAD_MS: Final = 3_600_000
+"""A record timestamp so far ahead of our clock bounds nothing. Kafka's brokers refuse it
+themselves since version 4 (`message.timestamp.after.max.ms`); a lesser lead is a clock's."""
+
 _NEVER_SETTLED: Final = (0, 0, 0, Outcome.NONE)
 
 
 @dataclass(slots=True)
 class Plan:
-    """`changes` maps a message id to (state before, state after), in the order of first sight."""
+    """`changes` maps a message id to (state before, state after), in the order of first sight.
+    `ahead`: events from after our own clock, which took their time's place.
+    """
 
     changes: dict[str, tuple[MessageState | None, MessageState]] = field(default_factory=dict)
     tombstones: list[MessageState] = field(default_factory=list)
@@ -39,6 +45,7 @@ class Plan:
     conflicts: int = 0
     hidden: int = 0
     same_stamps: int = 0
+    ahead: int = 0
 
 
 @dataclass(slots=True)
@@ -88,7 +95,16 @@ def plan(
     return result
 
 
-def _merge_events(
+def _is_unbounded(at: int, record_time: int, now: int) -> bool:
+    """Whether an event lies in the future, and no record timestamp says since when it was there.
+
+    Then it happened when we first saw it. The state has that time, which makes it durable: the
+    same event again tells nothing.
+    """
+    return at > now and not 0 <= record_time <= now + MAX_AHEAD_MS
+
+
+def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford more calls
     events: Sequence[DeliveryEvent | Rejected],
     states: Mapping[str, MessageState],
     drafts: dict[str, _Draft],
@@ -104,6 +120,12 @@ def _merge_events(
             result.rejected.append((index, event))
             continue
         message_id, code, at, record_time, task_id, account_id = event
+        ahead = at > now and _is_unbounded(at, record_time, now)
+        if ahead:
+            at = now
+            result.ahead += 1
+        if record_time < 0:
+            record_time = at
         if record_time > stream_time:
             # A record stamped in the future must not expire the present.
             stream_time = max(stream_time, min(record_time, now))
@@ -112,7 +134,7 @@ def _merge_events(
             continue
         draft = drafts.get(message_id)
         if draft is None:
-            draft = _open(event, states.get(message_id), stream_time - rules.retention_ms)
+            draft = _open(event, at, states.get(message_id), stream_time - rules.retention_ms)
             if draft is None:
                 late = Rejected("too_late", "older than the retention, and nothing is known of it")
                 result.too_late.append((index, late))
@@ -121,6 +143,9 @@ def _merge_events(
             drafts[message_id] = draft
         history = draft.history
         seen = history.get(code)
+        if ahead and seen is not None:
+            dropped.append((code, "duplicate"))
+            continue
         if seen is None or seen < at:
             history[code] = at
             draft.merged.append(code)
@@ -138,12 +163,12 @@ def _merge_events(
     result.counts.update(dropped)
 
 
-def _open(event: DeliveryEvent, old: MessageState | None, horizon: int) -> _Draft | None:
+def _open(event: DeliveryEvent, at: int, old: MessageState | None, horizon: int) -> _Draft | None:
     """A message at its first event of the batch; None where that event comes too late."""
     if old is not None:
         _, history, _, task_id, task_at, account_id, account_at, *_ = old
         return _Draft(old, history.copy(), task_id, task_at, account_id, account_at, [])
-    _, _, at, _, task_id, account_id = event
+    _, _, _, _, task_id, account_id = event
     if at < horizon:
         return None
     return _Draft(None, {}, task_id, at, account_id, at, [])

@@ -7,6 +7,7 @@ puts a shortcut before it for the shape that nearly every report has; a test hol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,10 +24,18 @@ ACCOUNT_ID: Final = "account_id"
 CODE_FIELDS: Final = ("status_code", "error_code")
 """Where a report has its code, the first that is set. Callbacks call it `error_code`."""
 
+# Of the texts that a message's state is made of, in UTF-8: whatever keeps a state has room for
+# these, and a state that nothing can keep would stop its partition for good.
 MAX_MESSAGE_ID_BYTES: Final = 255
+MAX_TASK_ID_BYTES: Final = 255  # Salesforce's have 18; the writing stage judges the short ones
+MAX_ACCOUNT_ID_BYTES: Final = 255
 EARLIEST_STAMP: Final = 946_684_800_000  # the year 2000: before it, a clock was not set
+NO_TIME: Final = -1
 
-_SURELY_SHORT: Final = MAX_MESSAGE_ID_BYTES // 4  # UTF-8 takes at most 4 bytes a character
+_MAX_BYTES: Final = min(MAX_MESSAGE_ID_BYTES, MAX_TASK_ID_BYTES, MAX_ACCOUNT_ID_BYTES)
+_ISO_8601: Final = re.compile(r"\d{4}-\d\d-\d\d|(\d{4}-\d\d-\d\d|\d{8})[T ]\S+")
+"""Digits alone are no date: there are too many ways to read them."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _CODE_OF: Final[dict[int | str, int]] = {
@@ -35,7 +44,8 @@ _CODE_OF: Final[dict[int | str, int]] = {
 }
 
 Normalise = Callable[[Any, int], DeliveryEvent]
-"""(decoded report, record timestamp in ms; negative: none) -> event. Raises Rejected."""
+"""(decoded report, record timestamp in ms) -> event. A record timestamp before the year 2000 is
+none: a clock that was not set, or one that counts seconds. Raises Rejected."""
 
 
 class ReportRules(NamedTuple):
@@ -58,6 +68,7 @@ class DecodeStats:
     `stamps_unusable`: stamps that can't be parsed or lie before the year 2000.
     `stamps_missing`: events without any usable stamp, ordered by the record's timestamp.
     `stamps_future`: events whose stamp was later than the record's timestamp, which replaced it.
+    `record_times_unusable`: records with a timestamp from before the year 2000.
     `keys_not_message_id`: events, of the few that are looked at, whose record has another key.
     `keys_elsewhere`: of the same few, those in another partition than their key belongs to.
     """
@@ -67,6 +78,7 @@ class DecodeStats:
     stamps_future: int = 0
     keys_not_message_id: int = 0
     keys_elsewhere: int = 0
+    record_times_unusable: int = 0
 
 
 def compile_normaliser(
@@ -106,7 +118,8 @@ def _shortcut(
         if (
             type(at) is not int
             or type(message_id) is not str
-            or not 0 < len(message_id) <= _SURELY_SHORT
+            or not 0 < len(message_id) <= _MAX_BYTES
+            or not message_id.isascii()  # then it has as many bytes as characters
             or (type(code) is not int and type(code) is not str)
             or code not in code_of
         ):
@@ -118,18 +131,20 @@ def _shortcut(
         if not EARLIEST_STAMP <= at <= record_time or type(metadata) is not dict:
             return general(report, record_time)
         task_id = metadata.get(task_id_key)
+        if task_id is not None:
+            if type(task_id) is not str or len(task_id) > _MAX_BYTES or not task_id.isascii():
+                return general(report, record_time)
+            task_id = task_id.strip() or None
         account_id = vendor.get(ACCOUNT_ID) if type(vendor) is dict else None
-        return new(
-            DeliveryEvent,
-            (
-                message_id,
-                code_of[code],
-                at,
-                record_time,
-                (task_id.strip() or None) if type(task_id) is str else None,
-                (account_id.strip() or None) if type(account_id) is str else None,
-            ),
-        )
+        if account_id is not None:
+            if (
+                type(account_id) is not str
+                or len(account_id) > _MAX_BYTES
+                or not account_id.isascii()
+            ):
+                return general(report, record_time)
+            account_id = account_id.strip() or None
+        return new(DeliveryEvent, (message_id, code_of[code], at, record_time, task_id, account_id))
 
     return normalise
 
@@ -141,19 +156,20 @@ def _event_of(
         raise Rejected("undecodable", "not a record")
     message_id = check_message_id(report.get(MESSAGE_ID))
     code = check_code(*(report.get(name) for name in CODE_FIELDS))
+    task_id = check_task_id(_look_up(report.get(METADATA), rules.task_id_key))
+    account_id = check_account_id(_look_up(report.get(VENDOR_ACCOUNT), ACCOUNT_ID))
+    if record_time < EARLIEST_STAMP:
+        stats.record_times_unusable += record_time >= 0
+        record_time = NO_TIME
     stamp = _stamp_of(report, rules, stats, units)
     if stamp is None:
         stats.stamps_missing += 1
         stamp = record_time
-    elif 0 <= record_time < stamp:
+    elif record_time != NO_TIME and record_time < stamp:
         stats.stamps_future += 1
         stamp = record_time
-    if stamp < 0:
-        raise Rejected("no_time", "neither the report nor its record has a timestamp")
-    if record_time < 0:
-        record_time = stamp
-    task_id = _text(_look_up(report.get(METADATA), rules.task_id_key))
-    account_id = _text(_look_up(report.get(VENDOR_ACCOUNT), ACCOUNT_ID))
+    if stamp == NO_TIME:
+        raise Rejected("no_time", "neither the report nor its record has a timestamp since 2000")
     return DeliveryEvent(message_id, code, stamp, record_time, task_id, account_id)
 
 
@@ -165,13 +181,36 @@ def check_message_id(raw: object) -> str:
         raise Rejected("no_message_id")
     if not isinstance(raw, str):
         raise Rejected("bad_message_id", f"{type(raw).__name__} is not a message id")
-    try:
-        size = len(raw.encode())
-    except UnicodeEncodeError:
-        raise Rejected("bad_message_id", "not valid Unicode") from None
-    if size > MAX_MESSAGE_ID_BYTES:
-        raise Rejected("bad_message_id", f"longer than {MAX_MESSAGE_ID_BYTES} bytes")
+    _check_size(raw, MAX_MESSAGE_ID_BYTES, "bad_message_id")
     return raw
+
+
+def check_task_id(raw: object) -> str | None:
+    """A Task's id without the spaces around it; None where there is none, or it is no text.
+    Raises Rejected (`bad_task_id`) for one that no state could hold; whether a shorter one is a
+    Task's is for the writing stage to say.
+    """
+    return _checked(raw, MAX_TASK_ID_BYTES, "bad_task_id")
+
+
+def check_account_id(raw: object) -> str | None:
+    """As `check_task_id`. Raises Rejected: `bad_account_id`."""
+    return _checked(raw, MAX_ACCOUNT_ID_BYTES, "bad_account_id")
+
+
+def _checked(raw: object, limit: int, reason: str) -> str | None:
+    text = raw.strip() if isinstance(raw, str) else ""
+    _check_size(text, limit, reason)
+    return text or None
+
+
+def _check_size(text: str, limit: int, reason: str) -> None:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise Rejected(reason, "not valid Unicode") from None
+    if size > limit:
+        raise Rejected(reason, f"longer than {limit} bytes")
 
 
 def check_code(*candidates: object) -> int:
@@ -188,7 +227,8 @@ def parse_stamp(raw: object, unit: int = 1) -> int | None:
     """An instant in any form that reports use -> milliseconds since 1970, UTC, cut, not rounded.
 
     An integer counts milliseconds, or finer ones: `unit` of them make a millisecond. A text is
-    ISO 8601; without a zone it is UTC. None: can't be read, or lies before the year 2000.
+    ISO 8601, date and time apart by `T` or a space; without a zone it is UTC. None: can't be
+    read, or lies before the year 2000.
     """
     if isinstance(raw, str):
         at = _parse_iso(raw)
@@ -200,8 +240,11 @@ def parse_stamp(raw: object, unit: int = 1) -> int | None:
 
 
 def _parse_iso(text: str) -> int | None:
+    text = text.strip().upper()
+    if _ISO_8601.fullmatch(text) is None:
+        return None  # Python would take any character for the one between date and time
     try:
-        moment = datetime.fromisoformat(text.strip().upper())
+        moment = datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is None:
@@ -232,8 +275,3 @@ def _look_up(pairs: object, key: str) -> object:
             if isinstance(pair, Mapping) and pair.get("key") == key:
                 return pair.get("value")
     return None
-
-
-def _text(raw: object) -> str | None:
-    """Text without the spaces around it; None where nothing is left, or it is no text."""
-    return (raw.strip() or None) if isinstance(raw, str) else None

@@ -12,9 +12,10 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, TopicPartition
+from confluent_kafka import TopicPartition
 
 from processor.core.events import DeliveryEvent
+from processor.core.report import EARLIEST_STAMP
 from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
 from processor.kafka.membership import Group, offset_metadata
 from processor.kafka.offsets import Offsets
@@ -176,13 +177,13 @@ class Rekey:
     ) -> None:
         for record, event in zip(records, events, strict=True):
             key = record.key() if isinstance(event, Rejected) else event.message_id.encode()
-            kind, timestamp = record.timestamp()
+            _, timestamp = record.timestamp()
             producer.produce(
                 self._keyed,
                 key,
                 record.value(),
                 [*(record.headers() or ())],
-                0 if kind == TIMESTAMP_NOT_AVAILABLE else max(0, timestamp),
+                timestamp if timestamp >= EARLIEST_STAMP else 0,  # 0: now. Before it is none
             )
 
     def _place(self, partition: int, offset: int) -> TopicPartition:

@@ -148,6 +148,32 @@ def test_a_record_in_the_future_expires_nothing() -> None:
     assert came.plan.stream_time == NOW
 
 
+@pytest.mark.parametrize("record_time", [-1, 0, 1_700_000_000, NOW * 1000], ids=str)
+def test_what_nothing_bounds_happened_when_it_was_first_seen(record_time: int) -> None:
+    """The record has no timestamp, one of 1970, one in seconds, or one in microseconds."""
+    first = run((402,), (FUTURE,), (record_time,))
+    assert first.state is not None
+    assert first.state.history == {402: NOW}
+    assert (first.plan.ahead, first.plan.stream_time) == (1, NOW)
+    later = run(
+        (102, 200), (NOW + 5_000, NOW + 6_000), (record_time,) * 2,
+        states={"m": first.state}, now=NOW + 9_000,
+    )  # fmt: skip
+    assert status(later) == 200  # the failure has not frozen the message
+    assert later.state is not None
+    again = run((402,), (FUTURE,), (record_time,), states={"m": later.state}, now=NOW + DAY)
+    assert again.state is None  # it tells nothing new
+    assert again.plan.counts == {(402, "duplicate"): 1}
+
+
+def test_a_record_a_little_ahead_of_our_clock_orders_as_any_other() -> None:
+    """Our clock may be behind: to cut all that it sees to one moment would lose their order."""
+    came = run((402, 102, 402), (NOW + 1, NOW + 2, NOW + 3), (NOW + 10,) * 3)
+    assert status(came) == 402
+    assert came.plan.ahead == 0
+    assert came.plan.stream_time == NOW
+
+
 # -- from 1970, and missing --------------------------------------------------------------------
 
 
@@ -158,6 +184,17 @@ def test_a_stamp_from_before_2000_counts_as_missing(stamp: object) -> None:
     assert came.state.history[402] == ARRIVED[0]
     assert (came.stats.stamps_unusable, came.stats.stamps_missing) == (1, 1)
     assert status(came) == 200
+
+
+@pytest.mark.parametrize("record_time", [-1, 0, 1, NOW // 1000])
+def test_records_of_1970_or_in_seconds_change_nothing(record_time: int) -> None:
+    """Taken for a time, they made every event `too_late`, and 402, 102, 402 end as 102."""
+    stamps = (NOW - 3_000, NOW - 2_000, NOW - 1_000)
+    came = run((402, 102, 402), stamps, (record_time,) * 3, stream_time=NOW - 10)
+    assert not came.plan.too_late
+    assert status(came) == 402
+    assert came.plan.stream_time == NOW - 10
+    assert run((402,), stamps[:1], (record_time,)).plan.stream_time == stamps[0]
 
 
 @pytest.mark.parametrize("stamp", [None, "", "soon"])

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from processor.core.codes import CODES
 from processor.core.events import DeliveryEvent
-from processor.core.report import DecodeStats, ReportRules, compile_normaliser, parse_stamp
+from processor.core.report import (
+    EARLIEST_STAMP,
+    DecodeStats,
+    ReportRules,
+    compile_normaliser,
+    parse_stamp,
+)
 from processor.errors import Rejected
 
 NOW = 1_700_000_000_000  # the record's timestamp: 2023-11-14T22:13:20Z
@@ -90,6 +96,14 @@ def test_the_code_is_the_first_that_is_set(changes: dict[str, Any], code: int) -
         ({"message_id": "x" * 256}, "bad_message_id"),
         ({"message_id": "é" * 128}, "bad_message_id"),
         ({"message_id": "\ud800"}, "bad_message_id"),
+        ({"metadata": {"salesforce_task_id": "t" * 256}}, "bad_task_id"),
+        ({"metadata": {"salesforce_task_id": "é" * 128}}, "bad_task_id"),
+        ({"metadata": {"salesforce_task_id": "\ud83d"}}, "bad_task_id"),
+        ({"metadata": [{"key": "salesforce_task_id", "value": "t" * 70_000}]}, "bad_task_id"),
+        ({"vendor_account_id": {"account_id": "a" * 256}}, "bad_account_id"),
+        ({"vendor_account_id": {"account_id": "𝄞" * 64}}, "bad_account_id"),
+        ({"vendor_account_id": {"account_id": "\udfff"}}, "bad_account_id"),
+        ({"metadata": None, "vendor_account_id": {"account_id": "a" * 256}}, "bad_account_id"),
         ({"status_code": ...}, "no_code"),
         ({"status_code": None}, "no_code"),
         ({"status_code": ""}, "no_code"),
@@ -113,6 +127,14 @@ def test_what_cannot_be_used_is_rejected_with_its_reason(
 
 def test_a_value_that_is_no_record_is_undecodable() -> None:
     assert reason("text") == "undecodable"
+
+
+@pytest.mark.parametrize("text", ["x" * 255, "é" * 127, "𝄞" * 63, "\0", " " + "x" * 255 + " "])
+def test_other_texts_of_up_to_255_bytes_are_kept_without_the_spaces_around(text: str) -> None:
+    found = event(
+        report(metadata={"salesforce_task_id": text}, vendor_account_id={"account_id": text})
+    )
+    assert (found.task_id, found.account_id) == (text.strip(), text.strip())
 
 
 @pytest.mark.parametrize("message_id", ["x" * 255, "é" * 127, "𝄞" * 63, " "])
@@ -172,7 +194,19 @@ def test_a_record_without_a_timestamp_needs_a_stamp(
         with pytest.raises(Rejected, match="no_time"):
             event(raw, record_time=-1)
     else:
-        assert event(raw, record_time=-1)[2:4] == (at, at)
+        assert event(raw, record_time=-1)[2:4] == (at, -1)
+
+
+@pytest.mark.parametrize("record_time", [0, 1, NOW // 1000, 946_684_799_999])
+def test_a_record_timestamp_from_before_2000_is_none_and_is_counted(record_time: int) -> None:
+    """A clock that was not set, or one that counts seconds: it says nothing of the event."""
+    stats = DecodeStats()
+    normalise = compile_normaliser(ReportRules(), stats, FIELDS)
+    assert normalise(report(), record_time)[2:4] == (NOW - 10, -1)
+    with pytest.raises(Rejected, match="no_time"):
+        normalise(report(date_received=None, submitted_date=None), record_time)
+    assert stats == DecodeStats(stamps_missing=1, record_times_unusable=2)
+    assert event(report(), record_time=946_684_800_000)[2:4] == (946_684_800_000,) * 2
 
 
 @pytest.mark.parametrize(
@@ -245,6 +279,22 @@ MIDNIGHT = 1_704_067_200_000  # 2024-01-01T00:00:00Z
         ("9999-12-31T23:59:59.999-14:00", 253_402_351_199_999),
         ("11/3/2016 11:49:02 AM", None),
         ("1704067200000", None),
+        ("20240101 00:00", MIDNIGHT),
+        ("2024-01-01T000000.5Z", MIDNIGHT + 500),
+        # Digits alone, and any other character in between: Python reads all of these as a time.
+        ("20240101123456789", None),
+        ("20240101112345678", None),
+        ("202401011234", None),
+        ("20240101", None),
+        ("24010112", None),
+        ("2024-01-01x00:00", None),
+        ("2024-01-01/00:00", None),
+        ("2024-01-01.00:00:00", None),
+        ("2024-01-01-00:00", None),
+        ("2024-01-01\ud80000:00", None),
+        ("2024-W01-1", None),
+        ("2024-01-01T", None),
+        ("2024-01-01  00:00", None),
         ("2024-02-30T00:00:00Z", None),
         ("2024-01-01T00:00:60Z", None),
         ("", None),
@@ -265,7 +315,11 @@ def test_a_date_is_the_same_instant_in_every_zone(moment: datetime, offset: int)
     assert parse_stamp(here.isoformat()) == parse_stamp(there.isoformat()) == whole
 
 
-TEXTS = st.none() | st.just("") | st.text(max_size=70) | st.just("é" * 200)
+TEXTS = (
+    st.none()
+    | st.sampled_from(["", "é" * 200, "\ud800", "x" * 255, "x" * 256, " " + "x" * 255])
+    | st.text(max_size=70)
+)
 STAMPS = (
     st.none()
     | st.integers(NOW - 5, NOW + 5)
@@ -315,7 +369,10 @@ def test_an_event_never_happened_after_its_record(raw: dict[str, Any], record_ti
         result = compile_normaliser(ReportRules(), DecodeStats(), FIELDS)(raw, record_time)
     except Rejected:
         return
-    assert 0 <= result.event_time <= result.record_time == record_time
+    if record_time < EARLIEST_STAMP:
+        assert result.record_time == -1
+    else:
+        assert 0 <= result.event_time <= result.record_time == record_time
 
 
 def test_the_fields_that_are_looked_at_follow_from_the_rules() -> None:
