@@ -15,6 +15,8 @@ from typing import Final
 from processor.core.codes import CODES
 from processor.core.events import MessageState
 
+MAX_STATUS_BYTES: Final = 8_192  # three ids as long as they may be, and every code there is
+
 _TAILS_KEPT: Final = 65_536  # a tail stands for 8 seconds of time: six days of them
 
 
