@@ -22,7 +22,7 @@ from processor.kafka.keys import KeyWatch
 from processor.kafka.registry import Registry, prefix_for
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
-from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
 from processor.kafka.topics import Facts, Topics
 from processor.metrics import Metrics
 from processor.ports import Clock
@@ -228,7 +228,7 @@ def _outbox(
         Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic),
         options=kafka.options,
         transactional_id=kafka.transactional_id,
-        dead_letter_max_bytes=facts.dead_letter_max_bytes,
+        max_bytes=MaxBytes(facts.status_max_bytes, facts.dead_letter_max_bytes),
     )
 
 

@@ -8,7 +8,7 @@ from processor.core.report import check_message_id
 from processor.errors import ConfigError, Rejected
 from processor.kafka.forget import Forgetting, KeysOnly, require_rest
 from processor.kafka.source import KafkaSource
-from processor.kafka.status_topic import KafkaOutbox, Names
+from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
 from processor.logs import set_up_logging
 
 
@@ -22,7 +22,8 @@ def forget(config: str | None, message_id: str) -> int:
         raise ConfigError(f"MESSAGE_ID: {rejected}") from None
     kafka = settings.kafka
     house = topics(settings)
-    partitions = house.find(kafka.status_topic).partitions
+    status = house.find(kafka.status_topic)
+    partitions = status.partitions
     if house.find(kafka.events_topic).partitions != partitions:
         raise ConfigError("the topics' partitions are not equal: see processor check")
     require_rest(kafka.bootstrap_servers, kafka.options, kafka.group_id)
@@ -43,6 +44,7 @@ def forget(config: str | None, message_id: str) -> int:
         names,
         options=kafka.options,
         transactional_id=kafka.transactional_id,
+        max_bytes=MaxBytes(status.max_bytes),
     )
     forgetting = Forgetting(source, outbox)
     try:

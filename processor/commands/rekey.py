@@ -33,12 +33,13 @@ def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) 
         )
     house = topics(settings)
     house.find(raw_topic)
-    check_target(house.find(keyed_topic))
+    keyed = house.find(keyed_topic)
+    check_target(keyed)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     registry = connect_registry(settings, SystemClock())
-    copier = _compose(settings, raw_topic, group, registry)
+    copier = _compose(settings, raw_topic, group, registry, keyed.max_bytes)
     try:
         copier.open()
         while not stop.is_set() and not (once and copier.drained()):
@@ -52,7 +53,11 @@ def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) 
 
 
 def _compose(
-    settings: Settings, raw_topic: str, group: str | None, registry: Registry | None
+    settings: Settings,
+    raw_topic: str,
+    group: str | None,
+    registry: Registry | None,
+    max_bytes: int,
 ) -> Rekey:
     kafka = settings.kafka
     name = group or f"{kafka.group_id}-rekey"
@@ -69,7 +74,12 @@ def _compose(
         source,
         decoder(settings, DecodeStats(), registry),
         Offsets(kafka.bootstrap_servers, kafka.options),
-        lambda: TransactionalProducer(kafka.bootstrap_servers, kafka.options, transactional_id),
+        lambda: TransactionalProducer(
+            kafka.bootstrap_servers,
+            kafka.options,
+            transactional_id,
+            topics_max_bytes=(max_bytes,),
+        ),
         (raw_topic, kafka.events_topic),
         SystemClock(),
     )

@@ -12,8 +12,9 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from processor.errors import ConfigError, ProcessorError, StopProcessing, Unavailable
 from processor.kafka import client_errors
+from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 from processor.kafka.deadline import DeadlineCaller, StuckError
-from processor.kafka.options import Options, built, producer_options
+from processor.kafka.options import Options, Value, built, producer_options
 
 Answer = TypeVar("Answer")
 
@@ -22,13 +23,20 @@ _log = logging.getLogger(__name__)
 TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead process's transaction is aborted after it
 INIT_TIMEOUT_S: Final = 20.0
 CALL_TIMEOUT_S: Final = 5.0  # of one call to the coordinator
+BATCH_BYTES: Final = 1_000_000  # librdkafka's default
+BATCH_OVERHEAD_BYTES: Final = 512  # of a batch and its request, beside its records
+RECORD_MAX_BYTES: Final = 100_000_000  # the topic's own limit decides, see dead_letters
 FINISH_TIMEOUT_S: Final = 30.0  # of all attempts to end a transaction, or to queue a record
 
-_REFUSED: Final = frozenset(
+TOO_LARGE: Final = frozenset(
     (
         KafkaError.MSG_SIZE_TOO_LARGE,
         KafkaError.RECORD_LIST_TOO_LARGE,
         KafkaError.INVALID_MSG_SIZE,
+    )
+)
+_REFUSED: Final = TOO_LARGE | frozenset(
+    (
         KafkaError.INVALID_RECORD,
         KafkaError.INVALID_TIMESTAMP,
         KafkaError.POLICY_VIOLATION,
@@ -46,6 +54,22 @@ _REFUSED: Final = frozenset(
 """The broker will refuse the same records again: somebody has to change something."""
 
 
+def batching(options: Options, *limits_bytes: int) -> dict[str, Value]:
+    """Properties for a producer to topics whose `max.message.bytes` are these: the broker holds a
+    topic's limit against each batch, and not against each record.
+
+    A record that is larger by itself is sent, and the broker has the last word: it may be small
+    enough when it is compressed.
+    """
+    smallest = min(limits_bytes)
+    room = max(1, smallest - smallest // 50 - BATCH_OVERHEAD_BYTES)
+    try:
+        wanted = int(options.get("batch.size", BATCH_BYTES))
+    except ValueError:
+        return {}  # librdkafka will say what is wrong with it
+    return {"batch.size": min(wanted, room), "message.max.bytes": RECORD_MAX_BYTES}
+
+
 class MustAbort(ProcessorError):
     """The transaction can't be committed, but aborted: nothing of it will be visible."""
 
@@ -56,6 +80,10 @@ class Dead(ProcessorError):
 
 def _sorted(error: KafkaError, doing: str) -> ProcessorError:
     text = f"{doing}: {error.name()}: {error.str()}"
+    if error.code() in TOO_LARGE:
+        return StopProcessing(
+            f"Kafka refuses a record for its size ({text}): raise max.message.bytes of that topic"
+        )
     if error.code() in _REFUSED:
         return StopProcessing(f"Kafka refuses what has to be written ({text}); correct that")
     if error.fatal():
@@ -68,6 +96,7 @@ def _sorted(error: KafkaError, doing: str) -> ProcessorError:
 class TransactionalProducer:
     """One librdkafka producer, from `open` until it is discarded.
 
+    `topics_max_bytes`: `max.message.bytes` of each topic that it writes.
     Raises ConfigError for options that librdkafka does not take.
     """
 
@@ -77,6 +106,8 @@ class TransactionalProducer:
         options: Options,
         transactional_id: str,
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
+        *,
+        topics_max_bytes: Sequence[int] = (DEFAULT_MAX_BYTES,),
     ) -> None:
         config = {
             "linger.ms": 50,  # commit and flush do not wait for it
@@ -85,7 +116,7 @@ class TransactionalProducer:
             "queue.buffering.max.messages": 300_000,
             "queue.buffering.max.kbytes": 262_144,
             **producer_options(bootstrap_servers, options),
-            "message.max.bytes": 100_000_000,  # the topic's own limit decides, see dead_letters
+            **batching(options, *topics_max_bytes),
             "transactional.id": transactional_id,
             "transaction.timeout.ms": timeout_ms,
             "enable.idempotence": True,
@@ -248,7 +279,8 @@ class TransactionalProducer:
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and error.code() in _REFUSED:
-            self._refusals.append((error, f"deliver to {message.topic()}"))
+            size = len(message.value() or b"")
+            self._refusals.append((error, f"deliver {size} bytes to {message.topic()}"))
 
     def _raise_refusal(self) -> None:
         if self._refusals:

@@ -42,6 +42,16 @@ class Names(NamedTuple):
     dead_letter: str
 
 
+class MaxBytes(NamedTuple):
+    """`max.message.bytes` of the topics that are written."""
+
+    status: int = DEFAULT_MAX_BYTES
+    dead_letter: int = DEFAULT_MAX_BYTES
+
+
+KAFKAS_MAX_BYTES: Final = MaxBytes()
+
+
 class Codec(Protocol):
     """A message's state <-> the value of its status record."""
 
@@ -56,7 +66,6 @@ class KafkaOutbox:
     that an earlier process of this `transactional_id` left open, and nobody waits for it then.
 
     `transactional_id` is the instance's stable name, where it has one; else one is drawn.
-    `dead_letter_max_bytes` is the dead-letter topic's `max.message.bytes`.
     `transaction_timeout_ms` is only changed by tests. Raises ConfigError for bad options.
     """
 
@@ -69,7 +78,7 @@ class KafkaOutbox:
         *,
         options: Options | None = None,
         transactional_id: str | None = None,
-        dead_letter_max_bytes: int = DEFAULT_MAX_BYTES,
+        max_bytes: MaxBytes = KAFKAS_MAX_BYTES,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
@@ -77,7 +86,7 @@ class KafkaOutbox:
         self._group = group
         self._codec = codec
         self._names = names
-        self._dead_letter_max_bytes = dead_letter_max_bytes
+        self._max_bytes = max_bytes
         self._transactional_id = transactional_id or f"{_ID_PREFIX}-{uuid.uuid4()}"
         self._transaction_timeout_ms = transaction_timeout_ms
         self._offsets = Offsets(bootstrap_servers, self._options)
@@ -91,6 +100,7 @@ class KafkaOutbox:
             self._options,
             self._transactional_id,
             self._transaction_timeout_ms,
+            topics_max_bytes=self._max_bytes,
         )
         try:
             producer.open()
@@ -220,7 +230,7 @@ class KafkaOutbox:
         self, producer: TransactionalProducer, letter: DeadLetter, offsets: dict[str, int]
     ) -> None:
         if letter.record is not None:
-            made = of_record(letter, letter.record, self._dead_letter_max_bytes)
+            made = of_record(letter, letter.record, self._max_bytes.dead_letter)
         elif letter.state is not None:
             made = of_status(
                 letter,
@@ -228,7 +238,7 @@ class KafkaOutbox:
                 self._codec.encode(letter.state),
                 self._names.status,
                 offsets.get(letter.state.message_id),
-                self._dead_letter_max_bytes,
+                self._max_bytes.dead_letter,
             )
         else:
             raise RuntimeError("a dead letter with neither a record nor a state")

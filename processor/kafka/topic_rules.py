@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 
 DEAD_LETTER_RETENTION_S: Final = 30 * 86_400.0
+STATUS_BYTES: Final = 16_384  # ids, and a history that holds every code that there can be
 HEADROOM_BYTES: Final = 65_536  # for a dead letter's headers, beyond the largest event
 
 
@@ -33,12 +34,17 @@ class Found(NamedTuple):
     def value(self, name: str, default: int) -> int:
         return int((self.config or {}).get(name, default))
 
+    @property
+    def max_bytes(self) -> int:
+        """The largest batch that it takes; Kafka's default where we may not read it."""
+        return self.value("max.message.bytes", DEFAULT_MAX_BYTES)
+
 
 def dead_letter_config(events: Found, retention_ms: int) -> dict[str, str]:
     """A dead letter is an event with headers: its topic must hold the largest. How long it is kept
     counts from when it was written, by the broker's clock.
     """
-    largest = events.value("max.message.bytes", DEFAULT_MAX_BYTES) + HEADROOM_BYTES
+    largest = events.max_bytes + HEADROOM_BYTES
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
@@ -108,6 +114,15 @@ def _judge_status(events: Found, status: Found | None) -> list[Finding]:
                 fatal=True,
             )
         )
+    if status.max_bytes < STATUS_BYTES:
+        findings.append(
+            Finding(
+                ok=False,
+                text=f"{status.name} takes records of {status.max_bytes} bytes, and a status may "
+                f"have {STATUS_BYTES}; one that is refused stops the process. Set "
+                f"max.message.bytes={DEFAULT_MAX_BYTES}",
+            )
+        )
     return findings or [Finding(ok=True, text=f"{status.name}: compacted, as many partitions")]
 
 
@@ -145,8 +160,8 @@ def _judge_dead(events: Found, dead_letter: Found | None, retention_ms: int) -> 
             f"at {DEFAULT_MAX_BYTES} bytes at the latest; allow DescribeConfigs"
         )
         return [Finding(ok=False, text=text) for text in advice]
-    wanted = events.value("max.message.bytes", DEFAULT_MAX_BYTES)
-    limit = dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES)
+    wanted = events.max_bytes
+    limit = dead_letter.max_bytes
     if limit <= wanted:
         advice.append(
             f"{dead_letter.name} takes records of {limit} bytes, {events.name} of {wanted}: "

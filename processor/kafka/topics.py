@@ -54,6 +54,7 @@ class Facts(NamedTuple):
     status_topic_id: str
     delete_retention_ms: int
     dead_letter_max_bytes: int
+    status_max_bytes: int = DEFAULT_MAX_BYTES
 
 
 class Topics:
@@ -92,12 +93,7 @@ class Topics:
         """Make what is missing. Raises ConfigError, with everything that has to be changed, and
         Unavailable when the broker does not answer.
         """
-        events = self._find(self._events)
-        if events is None:
-            if self._events_partitions is None:
-                raise ConfigError(self._missing_events())
-            self._create(self._events, self._events_partitions, {})
-            events = self._await(self._events)
+        events = self.events()
         if self._find(self._status) is None:
             self._create(self._status, events.partitions, STATUS_CONFIG)
         if self._find(self._dead_letter) is None:
@@ -114,7 +110,8 @@ class Topics:
             events.partitions,
             status.identity,
             status.value("delete.retention.ms", DELETE_RETENTION_MS),
-            dead_letter.value("max.message.bytes", DEFAULT_MAX_BYTES),
+            dead_letter.max_bytes,
+            status.max_bytes,
         )
 
     def check(self) -> list[Finding]:
@@ -125,6 +122,19 @@ class Topics:
             return [Finding(made, self._missing_events(), fatal=not made)]
         status, dead_letter = self._find(self._status), self._find(self._dead_letter)
         return judge(events, status, dead_letter, self._dead_letter_retention_ms)
+
+    def events(self) -> Found:
+        """The events topic, made where it is missing and its partitions are set.
+
+        Raises ConfigError where it is missing, Unavailable when the broker does not answer.
+        """
+        events = self._find(self._events)
+        if events is not None:
+            return events
+        if self._events_partitions is None:
+            raise ConfigError(self._missing_events())
+        self._create(self._events, self._events_partitions, {})
+        return self._await(self._events)
 
     def find(self, name: str) -> Found:
         """A topic as it is. Raises ConfigError when it is missing, Unavailable when the broker

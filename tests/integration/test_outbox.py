@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -10,7 +11,8 @@ from confluent_kafka import Message, Producer
 
 from processor.errors import ConfigError, StopProcessing, Unavailable
 from processor.kafka import producer as producer_module
-from processor.kafka.status_topic import KafkaOutbox
+from processor.kafka.producer import batching
+from processor.kafka.status_topic import KafkaOutbox, MaxBytes
 from processor.ports import Aborted, Committed, DeadLetter, Fenced, Position, Transaction
 from tests.integration.kit import (
     Broker,
@@ -166,7 +168,11 @@ def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(
     cluster.create(names.dead_letter, 1, {"max.message.bytes": "10600"})
     cluster.produce(names.events, 0, [value])
     options = {"compression.type": "none"}
-    writer = member(names, dead_letter_max_bytes=10_600, producer_options=options).join(0).start()
+    writer = (
+        member(names, max_bytes=MaxBytes(dead_letter=10_600), producer_options=options)
+        .join(0)
+        .start()
+    )
     letter = DeadLetter("decode", "bad_magic", "", 0, record=writer.read(1)[0])
     done = writer.outbox.commit(Transaction({0: Position(1, 0)}, dead_letters=[letter]))
     assert done == Committed({})
@@ -179,6 +185,45 @@ def test_a_dead_letter_too_large_for_its_topic_is_cut_and_says_so(
     else:
         assert kept == value
         assert "processor.truncated" not in headers(dead)
+
+
+def test_a_transaction_is_cut_into_batches_that_its_topics_take(
+    cluster: Kafka, topics: Topics, member: Members
+) -> None:
+    """The broker holds max.message.bytes against a batch: whatever lagged was refused for good."""
+    most = 100_000
+    unique = time.time_ns()
+    names = topics(1)._replace(status=f"small-s-{unique}", dead_letter=f"small-d-{unique}")
+    for name in (names.status, names.dead_letter):
+        cluster.create(name, 1, {"max.message.bytes": str(most)})
+    cluster.produce(names.events, 0, [os.urandom(5_000) for _ in range(120)])
+    writer = member(names, max_bytes=MaxBytes(most, most)).join(0).start()
+    transaction = Transaction(
+        {0: Position(120, 0)}, {0: [state(os.urandom(16).hex()) for _ in range(20_000)]}
+    )
+    transaction.dead_letters += [
+        DeadLetter("decode", "bad_magic", "", 0, record=record) for record in writer.read(120)
+    ]
+    assert isinstance(writer.outbox.commit(transaction), Committed)
+    assert len(cluster.keys(names.status)) == 20_000
+    assert [len(m.value() or b"") for m in cluster.read(names.dead_letter)] == [5_000] * 120
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "size"),
+    [
+        ({}, (1_048_588,), 1_000_000),  # both defaults
+        ({}, (5_000_000, 1_048_588), 1_000_000),
+        ({}, (5_000_000, 100_000), 97_488),
+        ({"batch.size": "50000"}, (100_000,), 50_000),
+        ({"batch.size": 4_000_000}, (3_000_000,), 2_939_488),
+        ({}, (200,), 1),
+    ],
+)
+def test_batches_are_as_large_as_the_smallest_topic_takes(
+    options: dict[str, str | int], limits: tuple[int, ...], size: int
+) -> None:
+    assert batching(options, *limits)["batch.size"] == size
 
 
 def test_a_dead_letter_that_cannot_be_written_at_all_stops_the_process(

@@ -191,6 +191,17 @@ def test_a_topic_that_would_not_keep_the_events_is_refused(
     assert said in process.log()
 
 
+def test_a_topic_that_takes_small_batches_only_is_written(stage: Stage) -> None:
+    """Its limit is held against each batch: of 8,000 events none was copied, at every start."""
+    raw = Raw(stage)
+    raw.send(past_traffic(2_000, SEED + 6))
+    target = f"target-{raw.name}"
+    stage.cluster.create(target, 1, {"max.message.bytes": "20000", "retention.ms": "-1"})
+    copy = stage.start("one", "rekey", raw.name, "--once", KAFKA__EVENTS_TOPIC=target)
+    assert copy.wait(90) == 0
+    assert len(stage.cluster.read(target)) == len(raw.sent)
+
+
 def test_topics_that_are_missing_or_the_same_are_refused(stage: Stage) -> None:
     events = stage.names.events
     assert stage.start("one", "rekey", events).wait() == 2

@@ -156,6 +156,13 @@ def test_a_dead_letter_topic_that_forgets_is_named(
     assert [text.endswith(advice) for text in texts] == [True] if advice else texts == []
 
 
+def test_a_status_topic_that_is_too_small_for_a_status_is_named() -> None:
+    events = Found("e", "id", 1, {})
+    status = Found("s", "id", 1, {"cleanup.policy": "compact", "max.message.bytes": "10000"})
+    (bad,) = [finding for finding in judge(events, status, None) if not finding.ok]
+    assert (bad.fatal, "takes records of 10000 bytes" in bad.text) == (False, True)
+
+
 def test_three_topics_must_be_three() -> None:
     with pytest.raises(ConfigError, match="three topics"):
         Topics("localhost:1", "a", "b", "a")
