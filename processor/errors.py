@@ -5,6 +5,7 @@
     ├── Unavailable    the far side, perhaps later         -> pause, keep polling, try again
     ├── ConfigError    us, before the first poll           -> exit 2 and say what to change
     ├── StoreFailed    the local cache, not the truth      -> wipe it and restore
+    │   └── StoreBlocked   the machine, not the cache      -> keep it, and try again later
     └── StopProcessing us, while running; data is at risk  -> commit nothing more and exit 1
 
 Anything else that is raised is a bug: the process ends, commits nothing, and the
@@ -56,3 +57,9 @@ class StoreFailed(ProcessorError):
     def __init__(self, message: str, partition: int | None = None) -> None:
         super().__init__(message)
         self.partition = partition
+
+
+class StoreBlocked(StoreFailed):
+    """The machine does not let the local store work: its disk is full, no file can be opened. What
+    it holds is right, so wiping it is no help: close it and try again later.
+    """

@@ -187,6 +187,12 @@ class Metrics:
             "Statuses in the local store.",
             registry=registry,
         )
+        self._blocked = Gauge(
+            "sms_processor_store_blocked_partitions",
+            "Assigned partitions that wait because their local store can't be used: a full disk, "
+            "too few open files, a missing permission. The log says which.",
+            registry=registry,
+        )
         self._owed = Gauge(
             "sms_processor_rows_owed",
             "Rows that Salesforce has yet to confirm: with a final code, or an intermediate one.",
@@ -313,6 +319,9 @@ class Metrics:
             self._child(self._lag, str(partition)).set(records)
         self._partitions = set(lag)
         self._follow_oddities()
+
+    def blocked(self, partitions: int) -> None:
+        self._blocked.set(partitions)
 
     def _follow_oddities(self) -> None:
         stats = self._oddities

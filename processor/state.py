@@ -7,7 +7,6 @@ Layout: `state_partition.py`; what is written when: `state_index.py`; bytes: `st
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,8 +20,9 @@ from processor.core.events import MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
 from processor.ports import Change, Clock, Loaded, OwedCount
 from processor.state_codec import FORMAT
+from processor.state_faults import guarded, lock, probe
 from processor.state_index import OWED, Indexer, unfit
-from processor.state_partition import PartitionStore, guarded
+from processor.state_partition import PartitionStore
 
 MAP_BYTES: Final = 256 * 1024 * 1024  # address space to begin with; the file grows as it is used
 MAP_LIMIT_BYTES: Final = 64 * 1024 * 1024 * 1024
@@ -85,28 +85,28 @@ class LmdbStore:
         self._locks: dict[int, int] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            probe = directory / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
         except OSError as failure:
             raise ConfigError(
-                f"STATE__DIR {directory} can't be written ({failure.strerror}): "
+                f"STATE__DIR {directory} can't be made ({failure.strerror}): "
                 "name a directory that this user may write"
             ) from failure
+        probe(directory)
 
     # -- opening and closing -----------------------------------------------------------------
 
     def open(self, partition: int) -> int | None:
         """As in `ports.Store`. Raises StopProcessing when another process has the partition
-        open, StoreFailed when the files are corrupt (`wipe` and open again).
+        open, StoreFailed when the files are corrupt (`wipe` and open again), StoreBlocked when the
+        machine does not let us.
         """
         self.close(partition)
         self._lock(partition)
         try:
             with _blamed(partition):
+                fresh = not self._path(partition).exists()
                 store = self._open[partition] = self._opened(partition)
-                checkpoint = self._checkpoint(store)
-                if checkpoint is None:
+                checkpoint = None if fresh else self._checkpoint(store)
+                if checkpoint is None and not fresh:
                     store.close()
                     self._remove(partition)
                     self._open[partition] = self._opened(partition)
@@ -138,27 +138,30 @@ class LmdbStore:
         return self._directory / f"partition-{partition}"
 
     def _remove(self, partition: int) -> None:
-        with _blamed(partition), guarded("wipe"):
+        with _blamed(partition), guarded("wipe", self._path(partition)):
             if self._path(partition).exists():
                 shutil.rmtree(self._path(partition))
 
     def _lock(self, partition: int) -> None:
         """Beside the partition's directory, not in it: the directory may be removed."""
         path = self._directory / f"partition-{partition}.lock"
-        with _blamed(partition), guarded("lock"):
+        with _blamed(partition), guarded("lock", path):
+            self._directory.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as failure:
-            holder = os.read(file, 20).decode(errors="replace").strip() or "unknown"
-            os.close(file)
-            raise StopProcessing(
-                f"partition {partition} in {self._directory} is open in another process "
-                f"(pid {holder}): give each process a STATE__DIR of its own, or stop the other"
-            ) from failure
-        with _blamed(partition), guarded("lock"):
-            os.truncate(file, 0)
-            os.pwrite(file, str(os.getpid()).encode(), 0)
+            try:
+                lock(file, self._directory)
+                os.truncate(file, 0)
+                os.pwrite(file, str(os.getpid()).encode(), 0)
+            except BlockingIOError as failure:
+                holder = os.read(file, 20).decode(errors="replace").strip() or "unknown"
+                os.close(file)
+                raise StopProcessing(
+                    f"partition {partition} in {self._directory} is open in another process "
+                    f"(pid {holder}): give each process a STATE__DIR of its own, or stop the other"
+                ) from failure
+            except BaseException:  # whatever it was, the file's lock must not stay ours
+                os.close(file)
+                raise
         self._locks[partition] = file
 
     def _unlock(self, partition: int) -> None:

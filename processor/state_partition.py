@@ -9,17 +9,17 @@
 An index entry is removed by what the caller says the old state was, without another read; that
 it was right is checked. Batches go in sorted by key, through `getmulti` and `putmulti`.
 
-No `writemap`: a full disk would be SIGBUS instead of an error. No `sync`: what was written
-survives the process, not the machine; the boot id in the checkpoint tells the two apart.
+No `writemap`, and no holes in what is mapped: a full disk would be SIGBUS instead of an error. No
+`sync`: what was written survives the process, not the machine; the boot id in the checkpoint
+tells the two apart.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import shutil
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
@@ -27,9 +27,10 @@ from weakref import WeakSet
 import lmdb
 
 from processor.core.events import IN_HAND, MessageState
-from processor.errors import StoreFailed
+from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Change, Loaded
 from processor.state_codec import pack, unpack
+from processor.state_faults import guarded, reserve
 from processor.state_index import (
     DUE_BYTES,
     EXPIRY,
@@ -48,21 +49,16 @@ if TYPE_CHECKING:
 
     from lmdb import _Database
 
+log = logging.getLogger(__name__)
+
 COMPACT_MIN_BYTES: Final = 64 * 1024 * 1024  # a smaller file is not worth a copy
 COMPACT_USED_SHARE: Final = 0.4  # of the file: below this, it is copied without its free pages
 EXPIRY_SCAN_ROWS: Final = 2_000  # looked at in one call, however few of them may go
 SNAPSHOT_ROWS: Final = 1_000  # read at a time
 _CHECKPOINT: Final = b"checkpoint"
 _DATA_FILE: Final = "data.mdb"
-
-
-@contextmanager
-def guarded(what: str) -> Iterator[None]:
-    """Whatever LMDB or the disk answers becomes StoreFailed."""
-    try:
-        yield
-    except (lmdb.Error, OSError, OverflowError, UnicodeError) as failure:
-        raise StoreFailed(f"local store, {what}: {failure}") from failure
+_LOCK_FILE: Final = "lock.mdb"
+_LOCK_BYTES: Final = 8_192  # of 126 readers, LMDB's default
 
 
 class PartitionStore:
@@ -75,7 +71,7 @@ class PartitionStore:
         self._map_limit = map_limit_bytes
         self._resume = b""
         self._snapshots: WeakSet[OwedRows] = WeakSet()
-        with guarded("open"):
+        with guarded("open", self._path):
             path.mkdir(parents=True, exist_ok=True)
             self._open()
             try:
@@ -88,6 +84,7 @@ class PartitionStore:
     # -- the file ----------------------------------------------------------------------------
 
     def _open(self) -> None:
+        reserve(self._path / _LOCK_FILE, _LOCK_BYTES)
         self._env = lmdb.open(
             str(self._path),
             map_size=min(self._map_bytes, self._map_limit),
@@ -113,7 +110,7 @@ class PartitionStore:
         size = self._env.stat()["psize"] * (self._env.info()["last_pgno"] + 1)
         file = self._path / _DATA_FILE
         if file.stat().st_size < size:
-            os.truncate(file, size)
+            reserve(file, size)
 
     def _mostly_free(self) -> bool:
         size = (self._path / _DATA_FILE).stat().st_size
@@ -125,11 +122,16 @@ class PartitionStore:
         return used * stats[0]["psize"] < size * COMPACT_USED_SHARE
 
     def _compact(self) -> None:
-        """Replace the file by a copy without free pages."""
+        """Replace the file by a copy without free pages; where there is no room for one, don't."""
         target = self._path / "compact"
         shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        self._env.copy(str(target), compact=True)
+        try:
+            target.mkdir()
+            self._env.copy(str(target), compact=True)
+        except (lmdb.Error, OSError) as failure:
+            shutil.rmtree(target, ignore_errors=True)
+            log.warning("store not compacted file=%s why=%s", self._path / _DATA_FILE, failure)
+            return
         self._env.close()
         (target / _DATA_FILE).replace(self._path / _DATA_FILE)
         shutil.rmtree(target, ignore_errors=True)
@@ -140,14 +142,14 @@ class PartitionStore:
 
     def checkpoint(self) -> bytes | None:
         """The record that was last written with a batch."""
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             return txn.get(_CHECKPOINT, db=self._meta)
 
     # -- writing -----------------------------------------------------------------------------
 
     def put(self, changes: Iterable[Change], record: bytes | None) -> None:
         """One transaction: states, indexes, and the checkpoint record unless it is None."""
-        with guarded("write"):
+        with guarded("write", self._path):
             self._write(self._indexer.writes(changes), record)
 
     def _write(self, writes: Writes, record: bytes | None) -> None:
@@ -175,7 +177,7 @@ class PartitionStore:
     def _grow(self) -> None:
         size = self._env.info()["map_size"]
         if size >= self._map_limit:
-            raise StoreFailed(
+            raise StoreBlocked(
                 f"local store: full at {size} bytes; raise STATE__MAP_LIMIT_BYTES, "
                 "or shorten STATE__RETENTION_S"
             )
@@ -187,7 +189,7 @@ class PartitionStore:
         """Put or drop by message id, the last of each, whatever was there."""
         latest = dict(changes)
         old = self.get(latest)
-        with guarded("write"):
+        with guarded("write", self._path):
             self._write(self._loaded(latest, old), record)
 
     def _loaded(
@@ -218,17 +220,17 @@ class PartitionStore:
 
     def get(self, ids: Collection[str]) -> dict[str, MessageState]:
         keys = [message_id.encode() for message_id in sorted(ids)]
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             rows = txn.cursor(self._states).getmulti(keys)
             return {i: unpack(i, value) for i, value in ((k.decode(), v) for k, v in rows)}
 
     def count(self) -> int:
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             return txn.stat(self._states)["entries"]
 
     def owed_count(self) -> tuple[int, int]:
         """Final and intermediate."""
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             final, intermediate = (txn.stat(self._indexes[level])["entries"] for level in OWED)
             return final, intermediate
 
@@ -236,7 +238,7 @@ class PartitionStore:
         """Due time and message id of the rows that are due, in order."""
         prefix = self._indexer.org_key(org)
         end = prefix + (min(now_ms, IN_HAND - 1) + 1).to_bytes(DUE_BYTES, "big")
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             cursor = txn.cursor(self._indexes[level])
             if not cursor.set_range(prefix):
                 return []
@@ -245,14 +247,14 @@ class PartitionStore:
 
     def states(self, keys: Iterable[bytes]) -> list[MessageState]:
         """The states behind keys that `due_keys` gave, by message id."""
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             rows = _rows(txn, self._states, keys)
             return [unpack(key.decode(), value) for key, value in rows]
 
     def next_due(self, org: str) -> int | None:
         prefix = self._indexer.org_key(org)
         found = []
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             for level in OWED:
                 cursor = txn.cursor(self._indexes[level])
                 if cursor.set_range(prefix) and cursor.key().startswith(prefix):
@@ -260,8 +262,9 @@ class PartitionStore:
         return min((due for due in found if due != IN_HAND), default=None)
 
     def owed_rows(self) -> OwedRows:
-        with guarded("read"):
-            rows = OwedRows(self._env.begin(), self._states, [self._indexes[i] for i in OWED])
+        with guarded("read", self._path):
+            indexes = [self._indexes[level] for level in OWED]
+            rows = OwedRows(self._path, self._env.begin(), self._states, indexes)
         self._snapshots.add(rows)
         return rows
 
@@ -271,7 +274,7 @@ class PartitionStore:
         """
         end = hour_of(before_ms).to_bytes(HOUR_BYTES, "big") + b"\xff"
         start, budget = self._resume, max(limit, EXPIRY_SCAN_ROWS)
-        with guarded("read"), self._env.begin() as txn:
+        with guarded("read", self._path), self._env.begin() as txn:
             keys = self._expiry_keys(txn, start, end, budget)
             if start and len(keys) < budget:
                 keys += self._expiry_keys(txn, b"", min(start, end), budget - len(keys))
@@ -313,8 +316,13 @@ class OwedRows:
     """An iterator over the owed rows as they were when it was made, whatever is written since."""
 
     def __init__(
-        self, txn: lmdb.Transaction[bytes], states: _Database, indexes: Sequence[_Database]
+        self,
+        path: Path,
+        txn: lmdb.Transaction[bytes],
+        states: _Database,
+        indexes: Sequence[_Database],
     ) -> None:
+        self._path = path
         self._txn = txn
         self._states = states
         self._left = deque(indexes)
@@ -334,7 +342,7 @@ class OwedRows:
 
     def _read(self) -> None:
         """The next rows; at the end, end the transaction. No cursor outlives the call."""
-        with guarded("read"):
+        with guarded("read", self._path):
             cursor = self._txn.cursor(self._left[0])
             keys = []
             if cursor.set_range(self._after + b"\0"):

@@ -21,7 +21,7 @@ from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.core.plan import Plan
 from processor.deciding import Deciding
-from processor.errors import StoreFailed, Unavailable
+from processor.errors import StoreBlocked, StoreFailed, Unavailable
 from processor.handing import Handing
 from processor.ownership import Ownership
 from processor.ports import (
@@ -160,7 +160,7 @@ class Worker:
         if self._fenced or not self._p.source.joined():
             return False, "not in the consumer group"
         if self._takeovers:
-            return False, "restoring"
+            return False, self._takeovers.why()
         if not self._p.writer.ready():
             return False, "not logged in to Salesforce"
         return True, "ready"
@@ -206,11 +206,10 @@ class Worker:
     # -- the steps of a cycle ----------------------------------------------------------------
 
     def _poll_timeout_s(self) -> float:
+        now_s, longest_s = self._p.clock.monotonic_s(), self._limits.poll_timeout_s
         if self._takeovers:
-            return 0.0
-        return self._handing.wait_s(
-            self._proven(), self._p.clock.now_ms(), self._limits.poll_timeout_s
-        )
+            longest_s = min(longest_s, self._takeovers.wait_s(now_s))
+        return self._handing.wait_s(self._proven(), self._p.clock.now_ms(), longest_s)
 
     def _proven(self) -> Collection[int]:
         """The running partitions that are surely ours."""
@@ -247,7 +246,7 @@ class Worker:
                 states = self._p.store.get_many(partition, {r.message_id for r in rows})
                 self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
             except StoreFailed as failure:  # the other partitions' results are not to be lost
-                self._restore_again(StoreFailed(str(failure), partition))
+                self._restore_again(failure, partition)
 
     def _advance(self, records: Sequence[RawRecord]) -> None:
         batches: dict[int, list[RawRecord]] = {}
@@ -320,17 +319,25 @@ class Worker:
                 try:
                     self._p.store.put_many(partition, changes, checkpoint, now)
                 except StoreFailed as failure:
-                    self._restore_again(StoreFailed(str(failure), partition))
+                    self._restore_again(failure, partition)
                     continue
             self._settling.superseded(partition, decided.superseding)
             self._handing.submit(partition, decided.hand_over, now)
 
     # -- what goes wrong ---------------------------------------------------------------------
 
-    def _begin(self, partition: int) -> None:
+    def _begin(self, partition: int, *, wipe: bool = False) -> None:
         ports = self._p
         self._takeovers.add(
-            Takeover(partition, ports.source, ports.outbox, ports.store, ports.clock, self._rules)
+            Takeover(
+                partition,
+                ports.source,
+                ports.outbox,
+                ports.store,
+                ports.clock,
+                self._rules,
+                wipe=wipe,
+            )
         )
 
     def _let_go(self, partitions: Collection[int]) -> None:
@@ -342,17 +349,21 @@ class Worker:
             self._ownership.forget(partition)
             self._p.store.close(partition)
 
-    def _restore_again(self, failure: StoreFailed) -> None:
-        """Never merge on stale state: wipe, and read it back from the status topic."""
-        doubtful = (
-            list(self._reading.positions) if failure.partition is None else [failure.partition]
-        )
-        log.error("store failed partitions=%s why=%s", doubtful, failure)
+    def _restore_again(self, failure: StoreFailed, partition: int | None = None) -> None:
+        """Never merge on stale state: read what is missing back from the status topic, all of it
+        where what is there can't be trusted.
+        """
+        if partition is None:
+            partition = failure.partition
+        doubtful = list(self._reading.positions) if partition is None else [partition]
+        blocked = isinstance(failure, StoreBlocked)
+        if not blocked:  # what is, is told at a bounded rate
+            log.error("store failed partitions=%s why=%s", doubtful, failure)
         self._p.source.pause(doubtful)
         self._let_go(doubtful)
-        for partition in doubtful:
-            self._p.store.wipe(partition)
-            self._begin(partition)
+        for number in doubtful:
+            self._begin(number, wipe=not blocked)
+            self._takeovers.failed(number, failure, self._p.clock.monotonic_s())
 
     def _start_over(self) -> None:
         """All partitions count as lost: a new producer, and join the group anew."""
@@ -391,3 +402,4 @@ class Worker:
             self._gauges_at_s = now_s + self._limits.gauge_interval_s
             store = self._p.store
             self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
+            self._p.meter.blocked(self._takeovers.blocked())

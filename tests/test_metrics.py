@@ -53,6 +53,7 @@ def tell_everything(metrics: Metrics) -> None:
     metrics.settled("written", [12.0, 90_000.0])
     metrics.expired(4)
     metrics.gauges(OwedCount(2, 1), 10, {0: 7, 1: 0})
+    metrics.blocked(0)
     metrics.request("composite", "ok", 0.3)
     metrics.rows("settled", 900)
     metrics.api_usage(18, 5000)

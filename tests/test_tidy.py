@@ -21,7 +21,7 @@ from processor.config import setting_names
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "processor"
 
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 
 

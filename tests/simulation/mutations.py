@@ -13,7 +13,7 @@ from processor.core.due import Rules
 from processor.core.events import MessageState, Outcome
 from processor.core.plan import Plan
 from processor.deciding import Deciding
-from processor.errors import StoreFailed
+from processor.errors import StoreBlocked, StoreFailed
 from processor.ownership import Ownership
 from processor.ports import (
     Aborted,
@@ -234,6 +234,14 @@ class Heedless(LenientStore):
             super().put_many(*args, **kwargs)
         except StoreFailed:
             return
+
+
+class RunsOnBlocked(Worker):
+    """A store that is kept, because the machine blocked a write, is taken for up to date."""
+
+    def _restore_again(self, failure: StoreFailed, partition: int | None = None) -> None:
+        if not isinstance(failure, StoreBlocked):
+            super()._restore_again(failure, partition)
 
 
 class NeverInDoubt(SimStore):

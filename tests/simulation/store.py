@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from processor.core.events import MessageState
-from processor.errors import StoreFailed
+from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Change, Loaded
 from tests.fakes.memory_store import MemoryStore
 from tests.simulation.machine import Machine
@@ -83,4 +83,5 @@ class SimStore(MemoryStore):
         if world.chance(world.weather.store_fails):
             known = world.rng.random() < 0.5
             world.note(self._machine.name, "store fails", partition, "" if known else "(unknown)")
-            raise StoreFailed("told to fail", partition if known else None)
+            kind = StoreBlocked if world.rng.random() < 0.5 else StoreFailed
+            raise kind("told to fail", partition if known else None)

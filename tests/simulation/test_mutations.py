@@ -189,6 +189,12 @@ def check(parts: Parts, invariant: str, weather: Changes) -> None:
             ),
             ("going on after a failed store write", Parts(store=mutations.Heedless), "I1", {}),
             (
+                "running on a store that was kept and is behind",
+                Parts(worker=mutations.RunsOnBlocked, store=mutations.LenientStore),
+                "I1",
+                {},
+            ),
+            (
                 "settling an unknown outcome, not retried",
                 Parts(store=mutations.NeverInDoubt),
                 "I2",

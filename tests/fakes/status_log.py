@@ -1,0 +1,50 @@
+"""A status topic's partition and its committed position, in memory: what a takeover reads."""
+
+from __future__ import annotations
+
+from processor.core.events import MessageState
+from processor.ports import Position, Restored
+
+
+class HandTurnedClock:
+    """Implements `ports.Clock`."""
+
+    def __init__(self, seconds: float = 1_000.0) -> None:
+        self.seconds = seconds
+
+    def now_ms(self) -> int:
+        return 1_700_000_000_000 + round(self.seconds * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.seconds
+
+
+class StatusLog:
+    """As much of `ports.Source` and `ports.Outbox` as a takeover needs."""
+
+    def __init__(self, states: list[MessageState]) -> None:
+        self.states = states
+        self.restores: list[int | None] = []  # where each began
+
+    def committed(self, partition: int, timeout_s: float) -> Position:
+        return Position(7, 0)
+
+    def restore(self, partition: int, checkpoint: int | None) -> Reading:
+        self.restores.append(checkpoint)
+        return Reading(self.states, checkpoint or 0)
+
+
+class Reading:
+    """Implements `ports.Restore`. Offsets are places in the list."""
+
+    def __init__(self, states: list[MessageState], offset: int) -> None:
+        self._states, self._at = states, offset
+
+    def step(self, max_records: int, timeout_s: float) -> Restored:
+        read = self._states[self._at : self._at + max_records]
+        self._at += len(read)
+        end = len(self._states)
+        return Restored([(s.message_id, s) for s in read], self._at, end, self._at >= end)
+
+    def close(self) -> None:
+        pass
