@@ -90,6 +90,7 @@ class Metrics:
         self._partitions: set[int] = set()
         self._declare_events(registry)
         self._declare_worker(registry)
+        self._declare_state(registry)
         self._declare_salesforce(registry)
         Info(
             "sms_processor_build", "The version that runs.", registry=registry
@@ -165,6 +166,8 @@ class Metrics:
             "Statuses removed after the retention.",
             registry=registry,
         )
+
+    def _declare_state(self, registry: CollectorRegistry) -> None:
         self._restores = Histogram(
             "sms_processor_restore_seconds",
             "Time from a partition's assignment to its restored state.",
