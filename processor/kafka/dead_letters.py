@@ -20,6 +20,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 
 from processor.core.events import DeliveryEvent
 from processor.core.report import EARLIEST_STAMP
+from processor.kafka.headers import headers_of
 from processor.ports import DeadLetter, RawRecord
 
 PREFIX: Final = "__connect.errors."
@@ -49,7 +50,7 @@ class Letter(NamedTuple):
 
 def of_record(letter: DeadLetter, record: RawRecord, max_bytes: int) -> Letter:
     """The raw record as it was; cut where the topic could not hold it."""
-    own: Headers = [pair for pair in record.headers() or () if not _is_of_a_letter(pair[0])]
+    own: Headers = [pair for pair in headers_of(record) if not _is_of_a_letter(pair[0])]
     place = _place(PREFIX, record.topic() or "", letter.partition, record.offset())
     headers: Headers = [*place, *_why(letter)]
     event_time = _event_time(record)
@@ -92,7 +93,7 @@ def _event_time(record: RawRecord) -> int | None:
 
 def _told_time(record: RawRecord) -> int | None:
     """What the header of an earlier letter says. None: nothing that a clock can have told."""
-    for name, value in record.headers() or ():
+    for name, value in headers_of(record):
         if name == EVENT_TIME and value is not None and _TIME.fullmatch(value):
             told = int(value)
             return told if told >= EARLIEST_STAMP else None

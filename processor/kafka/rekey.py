@@ -17,6 +17,7 @@ from confluent_kafka import TopicPartition
 from processor.core.events import DeliveryEvent
 from processor.core.report import EARLIEST_STAMP
 from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
+from processor.kafka.headers import headers_of
 from processor.kafka.membership import Group, offset_metadata
 from processor.kafka.offsets import Offsets
 from processor.kafka.producer import Dead, MustAbort, TransactionalProducer
@@ -182,7 +183,7 @@ class Rekey:
                 self._keyed,
                 key,
                 record.value(),
-                [*(record.headers() or ())],
+                [*headers_of(record)],
                 timestamp if timestamp >= EARLIEST_STAMP else 0,  # 0: now. Before it is none
             )
 

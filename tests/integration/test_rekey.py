@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
+from processor.kafka.headers import UNREADABLE
 from processor.sandbox.traffic import Report, Traffic
 from processor.sandbox.traffic_oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, past_traffic, wait
+from tests.raw_headers import produce_raw
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -98,6 +100,18 @@ def test_each_event_is_copied_once_though_the_copying_processes_are_killed(stage
         else:
             assert message.key() in (ACCOUNT, report.event["message_id"].encode())
     assert {len(partitions) for partitions in places.values()} == {1}
+
+
+def test_an_event_is_copied_although_a_header_of_it_cannot_be_read(stage: Stage) -> None:
+    raw = Raw(stage)
+    (report,) = [one for one in past_traffic(1, SEED) if one.poison is None][:1]
+    value = stage.encoders().value(report)
+    assert value is not None
+    produce_raw(stage.bootstrap_servers, raw.name, ACCOUNT, value, [(b"\xff", b"1"), (b"a", b"2")])
+    assert stage.start("one", "rekey", raw.name, "--once").wait(90) == 0
+    [copy] = stage.cluster.read(stage.names.events)
+    assert (copy.key(), copy.value()) == (report.event["message_id"].encode(), value)
+    assert [pair[0] for pair in copy.headers() or []] == [UNREADABLE]
 
 
 @pytest.mark.timeout(240)
