@@ -16,20 +16,23 @@ needed may be missing or odd.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from processor.core.report import check_code, check_message_id, parse_stamp
+from processor.core.report import check_account_id, check_code, check_message_id, parse_stamp
 from processor.errors import Rejected
 
 _MAX_INT: Final = 2**31 - 1
+_HALF: Final = re.compile("[\ud800-\udfff]")
+REPLACEMENT: Final = "\ufffd"
 
 
 def to_avro_report(obj: object) -> dict[str, object]:
     """One report -> a value of `delivery_event.avsc`, times in milliseconds.
 
     Raises Rejected: `not_a_report`, `no_message_id`, `bad_message_id`, `no_code`, `bad_code`,
-    `bad_date` (a date is there and can't be read).
+    `bad_account_id`, `bad_date` (a date is there and can't be read).
     """
     if not isinstance(obj, Mapping):
         raise Rejected("not_a_report", "a delivery report is a JSON object")
@@ -74,8 +77,12 @@ def _date(obj: Mapping[str, Any], *names: str) -> int | None:
 def _account(obj: Mapping[str, Any]) -> dict[str, str]:
     vendor = obj.get("vendor_account_id")
     if isinstance(vendor, Mapping):
-        return {name: _text(vendor.get(name)) for name in ("vendor_id", "account_id")}
-    return {"vendor_id": "", "account_id": _text(obj.get("account_id"))}
+        vendor_id, account_id = vendor.get("vendor_id"), vendor.get("account_id")
+    else:
+        vendor_id, account_id = "", obj.get("account_id")
+    if isinstance(account_id, str):
+        check_account_id(account_id)
+    return {"vendor_id": _text(vendor_id), "account_id": _text(account_id)}
 
 
 def _pairs(metadata: object) -> Iterator[tuple[str, str]]:
@@ -88,12 +95,15 @@ def _pairs(metadata: object) -> Iterator[tuple[str, str]]:
         ]
     for key, value in pairs:
         if isinstance(key, str) and value is not None:
-            yield key, value if isinstance(value, str) else json.dumps(value)
+            yield _text(key), _text(value if isinstance(value, str) else json.dumps(value))
 
 
 def _text(raw: object) -> str:
+    """A text that nothing depends on: half a character, as texts cut short end with, becomes a
+    replacement character, because Avro has no room for it.
+    """
     if isinstance(raw, str):
-        return raw
+        return _HALF.sub(REPLACEMENT, raw)
     return str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else ""
 
 

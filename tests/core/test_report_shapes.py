@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from processor.core.report_shapes import to_avro_report
 from processor.errors import Rejected
+from processor.kafka.produce import EventEncoder
 from processor.reports import read_lines
+from processor.resources import schema_text
 
+ENCODER = EventEncoder(schema_text("delivery_event.avsc"), b"")
 SAMPLES = Path(__file__).parent.parent / "data" / "delivery_reports.jsonl"
 EMPTY = {
     "delivery_report_id": "",
@@ -121,6 +124,16 @@ def test_bad_lines_are_named_with_their_number_and_the_rest_goes_on(
         ({"metadata": [{"key": "a", "value": "b"}, {"key": 1}, "x"]}, {"metadata": {"a": "b"}}),
         ({"vendor_account_id": None, "account_id": "a"},
          {"vendor_account_id": {"vendor_id": "", "account_id": "a"}}),
+        # Half an emoji, as texts cut to a length end with, in what nothing depends on.
+        ({"original_text": "Hi \ud83d"}, {"original_text": "Hi \ufffd"}),
+        ({"source_number": "\udfff", "callback_url": "\ud800"},
+         {"source_number": "\ufffd", "callback_url": "\ufffd"}),
+        ({"delivery_report_id": "\ud83d", "status": "\ud83d"},
+         {"delivery_report_id": "\ufffd", "status": "\ufffd"}),
+        ({"metadata": {"\ud83d": "\ude00!"}}, {"metadata": {"\ufffd": "\ufffd!"}}),
+        ({"vendor_account_id": {"vendor_id": "\ud83d", "account_id": "a"}},
+         {"vendor_account_id": {"vendor_id": "\ufffd", "account_id": "a"}}),
+        ({"original_text": "\U0001f600"}, {"original_text": "\U0001f600"}),
         ({"date_received": ""}, {}),
         ({"date_received": 1_700_000_000_000}, {"date_received": 1_700_000_000_000}),
         ({"delivered_timestamp": "2023-11-14T22:13:20"}, {"submitted_date": 1_700_000_000_000}),
@@ -146,6 +159,12 @@ def test_what_is_odd_and_not_needed_does_not_matter(
         ({"message_id": "m" * 256, "status_code": 220}, "bad_message_id"),
         ({"message_id": "\ud800", "status_code": 220}, "bad_message_id"),
         ({"message_id": "m", "status_code": 220, "submitted_date": "soon"}, "bad_date"),
+        ({"message_id": "m", "status_code": 220, "account_id": "\ud83d"}, "bad_account_id"),
+        ({"message_id": "m", "status_code": 220, "account_id": "a" * 256}, "bad_account_id"),
+        (
+            {"message_id": "m", "status_code": 220, "vendor_account_id": {"account_id": "\ud83d"}},
+            "bad_account_id",
+        ),
     ],
 )
 def test_what_is_no_usable_report_says_why(obj: object, reason: str) -> None:
@@ -163,8 +182,9 @@ def test_lines_keep_their_numbers_over_blank_ones_and_survive_any_bytes() -> Non
     assert found == [(2, "a"), (4, "bad_json"), (5, "bad_json")]
 
 
+ANY_TEXT = st.text(st.characters(codec=None), max_size=8)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
@@ -178,3 +198,4 @@ def test_any_json_is_a_report_or_rejected(obj: object) -> None:
     except Rejected:
         return
     assert list(report) == list(EMPTY)
+    ENCODER.encode(report)  # what is taken can be written
