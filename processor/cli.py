@@ -33,7 +33,8 @@ Settings come from a TOML file (--config) and the environment (PROCESSOR_KAFKA__
 _REKEY = """\
 Each record of RAW_TOPIC goes to KAFKA__EVENTS_TOPIC, exactly once, with the message id as its key;
 value, headers and timestamp stay. What can't be decoded goes there under its old key, and becomes
-a dead letter of `processor run`. Several processes share the partitions. Both topics have to be
+a dead letter of `processor run`; where that is most of the first records, nothing is copied: it is
+the wrong topic, most likely. Several processes share the partitions. Both topics have to be
 there, and the one that is written must keep records of that age (retention.ms).
 
 Partitions are copied side by side, not in the order of time: where the backlog is older than
@@ -160,11 +161,23 @@ def _rekey(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once", action="store_true", help="copy to the end that is there, and exit"
     )
+    parser.add_argument(
+        "--undecodable",
+        action="store_true",
+        help="go on though most of the first records can't be decoded (else it refuses: a wrong "
+        "topic would fill the events topic)",
+    )
 
     def command(options: argparse.Namespace) -> int:
         from processor.commands.rekey import rekey
 
-        return rekey(options.config, options.raw_topic, group=options.group, once=options.once)
+        return rekey(
+            options.config,
+            options.raw_topic,
+            group=options.group,
+            once=options.once,
+            undecodable=options.undecodable,
+        )
 
     parser.set_defaults(command=command)
 

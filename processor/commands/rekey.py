@@ -10,27 +10,27 @@ import uuid
 from processor.clock import SystemClock
 from processor.commands.compose import connect_registry, decoder, topics
 from processor.config import Settings, load_settings
+from processor.config_sections import Kafka
 from processor.core.report import DecodeStats
 from processor.errors import ConfigError
 from processor.kafka.offsets import Offsets
 from processor.kafka.producer import TransactionalProducer
 from processor.kafka.registry import Registry
-from processor.kafka.rekey import Rekey, check_target
+from processor.kafka.rekey import FirstLook, Rekey, check_target
 from processor.kafka.source import KafkaSource
 from processor.logs import set_up_logging
 
 log = logging.getLogger(__name__)
 
 
-def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) -> int:
+def rekey(
+    config: str | None, raw_topic: str, *, group: str | None, once: bool, undecodable: bool
+) -> int:
     """0, having said how much was copied."""
     settings = load_settings(config, needs=("kafka",))
     set_up_logging(settings.log.level, settings.log.format)
     keyed_topic = settings.kafka.events_topic
-    if raw_topic == keyed_topic:
-        raise ConfigError(
-            f"{raw_topic} is KAFKA__EVENTS_TOPIC itself: set that to the topic to be written"
-        )
+    _refuse_ours(settings.kafka, raw_topic, group)
     house = topics(settings)
     house.find(raw_topic)
     keyed = house.find(keyed_topic)
@@ -39,7 +39,8 @@ def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     registry = connect_registry(settings, SystemClock())
-    copier = _compose(settings, raw_topic, group, registry, keyed.max_bytes)
+    first_look = None if undecodable else FirstLook(raw_topic)
+    copier = _compose(settings, raw_topic, group, registry, keyed.max_bytes, first_look)
     try:
         copier.open()
         while not stop.is_set() and not (once and copier.drained()):
@@ -52,12 +53,39 @@ def rekey(config: str | None, raw_topic: str, *, group: str | None, once: bool) 
     return 0
 
 
+def _refuse_ours(kafka: Kafka, raw_topic: str, group: str | None) -> None:
+    """Raises ConfigError for what can only be a slip: it would fill the events topic with other
+    things, or move the processor's own offsets.
+    """
+    if raw_topic == kafka.events_topic:
+        raise ConfigError(
+            f"{raw_topic} is KAFKA__EVENTS_TOPIC itself: set that to the topic to be written"
+        )
+    if raw_topic == kafka.status_topic:
+        raise ConfigError(
+            f"{raw_topic} is KAFKA__STATUS_TOPIC: it holds statuses, and no events to copy; "
+            "name the topic of the events as RAW_TOPIC"
+        )
+    if raw_topic == kafka.dead_letter_topic:
+        raise ConfigError(
+            f"{raw_topic} is KAFKA__DEAD_LETTER_TOPIC: its events would become dead letters again; "
+            "name the topic of the events as RAW_TOPIC (docs/dead-letters.md: how to send dead "
+            "letters back)"
+        )
+    if group == kafka.group_id:
+        raise ConfigError(
+            f"--group {group} is KAFKA__GROUP_ID, the group of `processor run`: name another, or "
+            f"leave it out to read as {group}-rekey"
+        )
+
+
 def _compose(
     settings: Settings,
     raw_topic: str,
     group: str | None,
     registry: Registry | None,
     max_bytes: int,
+    first_look: FirstLook | None,
 ) -> Rekey:
     kafka = settings.kafka
     name = group or f"{kafka.group_id}-rekey"
@@ -82,4 +110,5 @@ def _compose(
         ),
         (raw_topic, kafka.events_topic),
         SystemClock(),
+        first_look,
     )

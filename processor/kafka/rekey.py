@@ -9,6 +9,7 @@ So each record is written exactly once, whatever dies in between.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -31,6 +32,8 @@ POLL_TIMEOUT_S: Final = 0.5
 COMMITTED_TIMEOUT_S: Final = 0.5
 ABORTED_WAIT_S: Final = 0.2
 TELL_EVERY_S: Final = 10.0
+FIRST_EVENTS: Final = 1_000  # that a process looks at before it trusts the topic
+LEAST_BAD: Final = 10  # of them; fewer are no sign of anything
 
 
 class RawSource(Source, Group, Protocol):
@@ -59,6 +62,33 @@ def check_target(target: Found) -> None:
         )
 
 
+class FirstLook:
+    """Of the first events that a process reads, most must be events: else the topic is the wrong
+    one, or needs a Schema Registry that is not set, and everything would go into the events topic.
+    """
+
+    def __init__(self, raw_topic: str) -> None:
+        self._raw_topic = raw_topic
+        self._seen = 0
+        self._reasons: Counter[str] = Counter()
+
+    def take(self, events: Sequence[DeliveryEvent | Rejected]) -> None:
+        """Before these are copied. Raises ConfigError."""
+        events = events[: max(0, FIRST_EVENTS - self._seen)]
+        self._seen += len(events)
+        self._reasons.update(event.reason for event in events if isinstance(event, Rejected))
+        bad = self._reasons.total()
+        if not events or bad < LEAST_BAD or bad * 2 <= self._seen:
+            return
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self._reasons.most_common(5))
+        raise ConfigError(
+            f"{bad} of the first {self._seen} records of {self._raw_topic} can't be decoded as "
+            f"events ({reasons}): is it the right topic, and are SCHEMA_REGISTRY__URL and "
+            "EVENTS__ENCODING right for it? They were not copied. To copy them all the same, under "
+            "their old keys, use --undecodable"
+        )
+
+
 class Rekey:
     """A member of the group that copies. `turn` until it is `drained`, or told to stop."""
 
@@ -70,11 +100,13 @@ class Rekey:
         make_producer: Callable[[], TransactionalProducer],
         topics: tuple[str, str],
         clock: Clock,
+        first_look: FirstLook | None = None,
     ) -> None:
         self._source, self._decoder, self._offsets = source, decoder, offsets
         self._make_producer = make_producer
         self._raw, self._keyed = topics
         self._clock = clock
+        self._first_look = first_look
         self._producer: TransactionalProducer | None = None
         self._found: set[int] = set()  # assigned, not started yet
         self._positions: dict[int, Position] = {}
@@ -105,7 +137,9 @@ class Rekey:
         self._source.subscribe(self)
 
     def turn(self) -> None:
-        """Copy a batch. Raises StopProcessing when records are refused or were lost."""
+        """Copy a batch. Raises StopProcessing when records are refused or were lost, ConfigError
+        when most of the first are no events.
+        """
         if self._paused_until_s is not None and self._clock.monotonic_s() >= self._paused_until_s:
             self._paused_until_s = None
             self._source.resume(list(self._positions))
@@ -142,6 +176,8 @@ class Rekey:
         partitions = {record.partition() or 0 for record in records}
         try:
             events = self._decoder.decode(records)
+            if self._first_look is not None:
+                self._first_look.take(events)
             producer = self._producer or self._renew()
             member = self._source.member()
             if member is None:

@@ -216,9 +216,30 @@ def test_a_topic_that_takes_small_batches_only_is_written(stage: Stage) -> None:
     assert len(stage.cluster.read(target)) == len(raw.sent)
 
 
-def test_topics_that_are_missing_or_the_same_are_refused(stage: Stage) -> None:
-    events = stage.names.events
-    assert stage.start("one", "rekey", events).wait() == 2
-    assert stage.start("two", "rekey", "nowhere").wait() == 2
-    assert "is KAFKA__EVENTS_TOPIC itself" in stage.processes[0].log()
-    assert "topic nowhere does not exist" in stage.processes[1].log()
+def test_a_topic_of_other_things_is_refused_before_anything_is_copied(stage: Stage) -> None:
+    """A typo copied 29,798 statuses into the events topic, with exit code 0."""
+    raw = Raw(stage)
+    stage.cluster.produce(raw.name, 1, [b"no event"] * 50)
+    assert stage.start("one", "rekey", raw.name, "--once").wait() == 2
+    said = stage.processes[0].log()
+    assert f"of the first 50 records of {raw.name} can't be decoded as events (" in said
+    assert stage.cluster.read(stage.names.events) == []
+    assert raw.copied() == 0
+
+    assert stage.start("two", "rekey", raw.name, "--once", "--undecodable").wait() == 0
+    assert len(stage.cluster.read(stage.names.events)) == 50
+
+
+def test_topics_that_are_missing_or_our_own_are_refused(stage: Stage) -> None:
+    names = stage.names
+    slips = {
+        (names.events,): "is KAFKA__EVENTS_TOPIC itself",
+        (names.status,): "is KAFKA__STATUS_TOPIC: it holds statuses",
+        (names.dead_letter,): "is KAFKA__DEAD_LETTER_TOPIC: ",
+        ("nowhere",): "topic nowhere does not exist",
+        ("nowhere", "--group", names.group_id): "is KAFKA__GROUP_ID, the group of `processor run`",
+    }
+    for number, (arguments, said) in enumerate(slips.items()):
+        process = stage.start(f"slip-{number}", "rekey", *arguments)
+        assert process.wait() == 2
+        assert said in process.log()
