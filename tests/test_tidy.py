@@ -55,6 +55,7 @@ LAYERS = {
     "processor.http": layer("core ports errors", "prometheus_client"),
     "processor.clock": layer("ports"),
     "processor.logs": layer(),
+    "processor.machine": layer(),
 }
 
 # Only these put the parts together, so they may import anything.

@@ -24,6 +24,7 @@ from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
 from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
 from processor.kafka.topics import Facts, Topics
+from processor.machine import too_few_files
 from processor.metrics import Metrics
 from processor.ports import Clock
 from processor.resources import schema_text
@@ -80,6 +81,8 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
     with ExitStack() as resources:
         clock = SystemClock()
         facts = facts or topics(settings).ensure()
+        if problem := too_few_files(facts.partitions):
+            log.warning("%s", problem)
         registry = connect_registry(settings, clock)
         if registry is not None:
             resources.callback(registry.close)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from processor.config import load_settings
 from processor.logs import set_up_logging
+from processor.machine import prepare
 
 if TYPE_CHECKING:
     from processor.commands.compose import Application
@@ -28,6 +29,7 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     settings = load_settings(config, needs=("kafka", "salesforce", "state"))
     set_up_logging(settings.log.level, settings.log.format)
     stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
+    prepare()
     from processor.commands.compose import compose  # takes a while: signals are heard already
 
     application = compose(settings)
