@@ -6,7 +6,8 @@ Label values that come from outside (reasons, Salesforce's codes) are those of a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
 from typing import Any, Final, NamedTuple, Protocol
 
 from prometheus_client import (
@@ -21,29 +22,26 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from processor.core.codes import CODES
+from processor.core.codes import CODES, Category
+from processor.core.reasons import REASONS
 from processor.ports import OwedCount
 
 OTHER: Final = "other"
+SALESFORCE: Final = "salesforce"  # the stage whose reasons are Salesforce's
 NO_CATEGORY: Final = "none"
-OUR_REASONS: Final = frozenset(
-    "bad_account_id bad_code bad_date bad_magic bad_message_id bad_schema bad_task_id empty_value "
-    "no_code no_message_id no_time not_a_report too_late trailing_bytes undecodable "
-    "unknown_schema".split()
-)
-"""Why an event is rejected. Salesforce's codes are given to the constructor."""
-
 _KNOWN: Final[Mapping[str, frozenset[str]]] = {
     "outcome of an event": frozenset(
         "advanced duplicate superseded conflict ignored too_late rejected".split()
     ),
-    "stage": frozenset("decode collapse salesforce".split()),
+    "stage": frozenset((*REASONS, SALESFORCE)),
+    "odd stamp": frozenset("unusable missing future record".split()),
+    "odd key": frozenset("not_message_id other_partition".split()),
     "anomaly": frozenset("conflict hidden_progress same_stamp ahead_of_clock".split()),
     "transaction": frozenset("committed aborted fenced".split()),
     "settled": frozenset("written rejected".split()),
     "unusable status": frozenset("bad_key too_large".split()),
     "request kind": frozenset("collections composite retrieve describe query limits".split()),
-    "request result": frozenset("ok retry unknown split login stop not_sent".split()),
+    "request result": frozenset("ok retry unknown split login stop".split()),
     "verdict": frozenset("settled differs retry park unknown reject stop".split()),
     "login": frozenset("ok refused unavailable".split()),
 }
@@ -82,7 +80,8 @@ class Metrics:
     ) -> None:
         # Else there is a `_created` series beside each, which nothing reads. It has no types.
         disable_created_metrics()  # type: ignore[no-untyped-call]
-        self._reasons = OUR_REASONS.union(salesforce_codes)
+        self._reasons = {stage: frozenset(reasons) for stage, reasons in REASONS.items()}
+        self._reasons[SALESFORCE] = frozenset(salesforce_codes)
         self._oddities = oddities
         self._oddities_seen: dict[tuple[Counter, str], int] = {}
         self._events_of: dict[tuple[int, str], list[Counter]] = {}
@@ -92,6 +91,7 @@ class Metrics:
         self._declare_worker(registry)
         self._declare_state(registry)
         self._declare_salesforce(registry)
+        self._begin()
         Info(
             "sms_processor_build", "The version that runs.", registry=registry
         ).info({"version": version})  # fmt: skip
@@ -252,6 +252,35 @@ class Metrics:
             registry=registry,
         )
 
+    def _begin(self) -> None:
+        """Every series that there can be is there from the start, at 0: one that appears with its
+        first increment has not increased, for PromQL, and an alert misses the first of its kind.
+        """
+        categories = [category.value for category in Category]
+        outcomes = _KNOWN["outcome of an event"] - {"rejected"}
+        series: list[tuple[Any, Iterable[tuple[str, ...]]]] = [
+            (self._events, [*product(categories, outcomes), (NO_CATEGORY, "rejected")]),
+            (self._unknown_codes, product(categories)),
+            (self._anomalies, product(_KNOWN["anomaly"])),
+            (self._odd_stamps, product(_KNOWN["odd stamp"])),
+            (self._odd_keys, product(_KNOWN["odd key"])),
+            (
+                self._dead_letters,
+                [(stage, why) for stage, all_of in self._reasons.items() for why in all_of]
+                + [(SALESFORCE, OTHER)],
+            ),
+            (self._transactions, product(_KNOWN["transaction"])),
+            (self._unusable, product(_KNOWN["unusable status"])),
+            (self._owed, product(("final", "intermediate"))),
+            (self._to_salesforce, product(_KNOWN["settled"])),
+            (self._requests, product(_KNOWN["request kind"], _KNOWN["request result"])),
+            (self._rows, product(_KNOWN["verdict"])),
+            (self._logins, product(_KNOWN["login"])),
+        ]
+        for metric, labels in series:
+            for each in labels:
+                self._child(metric, *each)
+
     def _child(self, metric: Any, *labels: str) -> Any:
         key = (metric, *labels)
         child = self._children.get(key)
@@ -279,7 +308,7 @@ class Metrics:
         return counters
 
     def rejected(self, stage: str, reason: str, count: int) -> None:
-        reason = reason if reason in self._reasons else OTHER
+        reason = reason if reason in self._reasons.get(stage, ()) else OTHER
         self._child(self._dead_letters, _known("stage", stage), reason).inc(count)
         if stage == "decode":
             self._child(self._events, NO_CATEGORY, "rejected").inc(count)

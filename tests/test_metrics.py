@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from processor.core.reasons import REASONS
 from processor.metrics import Metrics, describe_metrics
 from processor.ports import Meter, OwedCount
 from processor.salesforce.meter import RequestMeter
@@ -82,6 +85,81 @@ def test_promtool_finds_nothing_to_complain_of(
         input=generate_latest(registry), capture_output=True, check=False,
     )  # fmt: skip
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+
+
+def test_in_a_fresh_process_every_bounded_series_is_there_at_0(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    seen: dict[str, set[float]] = {}
+    for family in registry.collect():
+        seen.setdefault(family.name, set()).update(sample.value for sample in family.samples)
+    labelled = [row for row in describe_metrics() if row.labels and row.type != "info"]
+    names = {row.name.removesuffix("_total") for row in labelled}
+    assert {name for name in names if not seen[name]} == {"sms_processor_consumer_lag_records"}
+    assert {name for name in names if seen[name] - {0.0}} == set()
+    for stage, reasons in REASONS.items():
+        for reason in reasons:
+            assert value(registry, "dead_letters_total", stage=stage, reason=reason) == 0
+    for code in ("UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED", "other"):
+        assert value(registry, "dead_letters_total", stage="salesforce", reason=code) == 0
+
+
+def test_what_can_be_counted_was_there_before(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    before = series(registry)
+    tell_everything(metrics)
+    lag = {name for name in series(registry) if "consumer_lag_records" in name}
+    assert series(registry) - before == lag
+
+
+def series(registry: CollectorRegistry) -> set[str]:
+    lines = generate_latest(registry).decode().splitlines()
+    return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+
+ALERT = """
+groups:
+  - name: of the README
+    rules:
+      - alert: DeadLetters
+        expr: increase(sms_processor_dead_letters_total[10m]) > 0
+"""
+
+
+def test_the_first_dead_letter_of_its_kind_raises_the_alert(
+    metrics: Metrics, registry: CollectorRegistry, tmp_path: Path
+) -> None:
+    if not shutil.which("promtool"):
+        do_without("promtool is not on this machine (Debian: prometheus)")
+    scrapes = []
+    for _ in range(2):
+        scrapes.append({
+            (sample.labels["stage"], sample.labels["reason"]): sample.value
+            for family in registry.collect() for sample in family.samples
+            if sample.name == "sms_processor_dead_letters_total"
+        })  # fmt: skip
+        metrics.rejected("decode", "bad_code", 1)
+    told = [
+        {
+            "series": f'sms_processor_dead_letters_total{{stage="{stage}",reason="{reason}"}}',
+            "values": f"{scrapes[0].get((stage, reason), '_')}x5 {now}x5",
+        }
+        for (stage, reason), now in scrapes[1].items()
+    ]
+    labels = {"stage": "decode", "reason": "bad_code"}
+    (tmp_path / "rules.yml").write_text(ALERT)
+    expected = {
+        "alertname": "DeadLetters",
+        "eval_time": "8m",
+        "exp_alerts": [{"exp_labels": labels}],
+    }
+    story = {"interval": "1m", "input_series": told, "alert_rule_test": [expected]}
+    (tmp_path / "test.json").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [story]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", "test.json"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_events_are_counted_by_category_and_outcome(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 
 from processor.config import setting_names
+from processor.core.reasons import NEVER_SENT, REASONS
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "processor"
@@ -260,6 +261,29 @@ def test_text_files_have_clean_lines_and_end_with_one() -> None:
             if path.suffix == ".py" and "\t" in line:
                 complaints.append(f"{name}:{number} has a tab")
     assert complaints == []
+
+
+def reasons_raised(tree: ast.AST) -> Iterator[str]:
+    """The literal reasons of `Rejected`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Rejected" and node.args:
+            reason = node.args[0]
+            if isinstance(reason, ast.Constant):
+                yield str(reason.value)
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_reason_for_a_dead_letter_is_listed() -> None:
+    listed = {*NEVER_SENT, *(reason for of_stage in REASONS.values() for reason in of_stage)}
+    files = [path for path in python_files("processor") if path.name != "reasons.py"]
+    raised = {reason for path in files for reason in reasons_raised(parse(path))}
+    assert raised - listed == set()
+    assert listed - {text for path in files for text in texts(parse(path))} == set()
 
 
 # -- the README --------------------------------------------------------------------------------
