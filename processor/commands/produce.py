@@ -11,36 +11,85 @@ from typing import BinaryIO
 from confluent_kafka import Producer
 
 from processor.clock import SystemClock
-from processor.commands.compose import EVENT_SCHEMA, connect_registry
-from processor.config import load_settings
+from processor.commands.compose import EVENT_SCHEMA, connect_registry, topics
+from processor.config import Settings, load_settings
+from processor.config_sections import DAY_S
 from processor.errors import ConfigError
 from processor.kafka.options import producer_options
-from processor.kafka.produce import EventEncoder, produce_lines
+from processor.kafka.produce import EventEncoder, Outlook, Summary, produce_lines
+from processor.kafka.producer import batching
 from processor.kafka.registry import prefix_for
+from processor.kafka.troubles import Troubles
 from processor.logs import set_up_logging
 from processor.reports import read_lines
 from processor.resources import schema_text
 
 
 def produce(config: str | None, file: str, *, keep_time: bool) -> int:
-    """0; 1 when a line was bad. Each bad line is told with its number, and the rest goes on."""
+    """0; 1 when a line was bad or a report was not sent. Each bad line is told with its number, and
+    the rest goes on.
+    """
     settings = load_settings(config)
     set_up_logging(settings.log.level, settings.log.format)
-    kafka = settings.kafka
-    registry = connect_registry(settings, SystemClock())
-    schema = schema_text(EVENT_SCHEMA)
-    encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
-    # Java's partitioner: a message whose other reports came from there stays in one partition.
-    partitioner = {"partitioner": "murmur2_random"}
-    producer = Producer(partitioner | producer_options(kafka.bootstrap_servers, kafka.options))
     with _opened(file) as stream:
-        summary = produce_lines(
-            read_lines(stream), producer, kafka.events_topic, encoder, keep_time=keep_time
-        )
+        summary = _send(stream, settings, keep_time=keep_time)
     for line, reason in summary.bad:
         print(f"{file}:{line}: {reason}", file=sys.stderr)
     print(f"sent {summary.sent}, bad {len(summary.bad)}")
-    return 1 if summary.bad else 0
+    for note in _notes(summary, settings, keep_time=keep_time):
+        print(note, file=sys.stderr)
+    return 1 if summary.bad or (summary.old and not keep_time) else 0
+
+
+def _send(stream: BinaryIO, settings: Settings, *, keep_time: bool) -> Summary:
+    kafka, clock = settings.kafka, SystemClock()
+    events = topics(settings).events()
+    registry = connect_registry(settings, clock)
+    schema = schema_text(EVENT_SCHEMA)
+    encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
+    producer = Producer(
+        # Java's partitioner: a message whose other reports came from there stays in one partition.
+        {"partitioner": "murmur2_random", "error_cb": Troubles("send events").tell}
+        | producer_options(kafka.bootstrap_servers, kafka.options)
+        | batching(kafka.options, events.max_bytes)
+    )
+    outlook = Outlook(
+        settings.salesforce.task_id_metadata_key,
+        clock.now_ms() - round(settings.state.retention_s * 1000),
+    )
+    return produce_lines(
+        read_lines(stream),
+        producer,
+        kafka.events_topic,
+        encoder,
+        keep_time=keep_time,
+        outlook=outlook,
+    )
+
+
+def _notes(summary: Summary, settings: Settings, *, keep_time: bool) -> list[str]:
+    """What `processor run` will make of the reports, where that is not what one expects."""
+    notes = []
+    days = settings.state.retention_s / DAY_S
+    old = f"{summary.old} reports are older than STATE__RETENTION_S ({days:g} days)"
+    if summary.old and keep_time:
+        notes.append(
+            f"{old}: where newer events of their partition were read before, and their message "
+            "is not known, they become dead letters (too_late). Then set STATE__RETENTION_S "
+            "longer, start `processor run` again, and send them once more"
+        )
+    elif summary.old:
+        notes.append(
+            f"{old}, and were not sent: beside events of today they would become dead letters "
+            "(too_late). Send them with --keep-time"
+        )
+    if summary.without_task:
+        key = settings.salesforce.task_id_metadata_key
+        notes.append(
+            f"{summary.without_task} of the reports that were sent name no Task (metadata {key}): "
+            "`processor run` counts them as ignored"
+        )
+    return notes
 
 
 @contextmanager

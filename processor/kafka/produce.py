@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from io import BytesIO
@@ -14,7 +15,8 @@ from processor.errors import Rejected, Unavailable
 from processor.kafka.writer_schema import parse_writer
 
 QUEUE_FULL_WAIT_S: Final = 0.5
-FLUSH_TIMEOUT_S: Final = 60.0
+FLUSH_STEP_S: Final = 0.5
+STALLED_S: Final = 20.0  # without an answer to any record, while some wait for one
 
 _OF_THE_RECORD: Final = frozenset(
     (
@@ -50,10 +52,27 @@ class EventEncoder:
 
 
 class Summary(NamedTuple):
-    """How many reports the broker has acknowledged, and which lines were bad, and why."""
+    """How many reports the broker has acknowledged, and which lines were bad, and why.
+
+    `without_task`: of those that were sent. `old`: how many are older than the retention.
+    """
 
     sent: int
     bad: list[tuple[int, str]]
+    without_task: int = 0
+    old: int = 0
+
+
+class Outlook(NamedTuple):
+    """How `processor run` will see the reports: where a Task's id is, and before which time (ms)
+    a report is older than the retention.
+    """
+
+    task_id_key: str = "salesforce_task_id"
+    horizon_ms: int = 0
+
+
+NO_OUTLOOK: Final = Outlook()
 
 
 class _Deliveries:
@@ -76,9 +95,33 @@ class _Deliveries:
         else:
             self.failure = self.failure or f"line {line} not delivered: {error.str()}"
 
+    @property
+    def answered(self) -> int:
+        return self.sent + len(self.bad)
+
     def check(self) -> None:
         if self.failure is not None:
             raise Unavailable(f"{self.failure} ({self.sent} reports were)")
+
+
+class _Patience:
+    """Waits as long as the broker answers something."""
+
+    def __init__(self, deliveries: _Deliveries) -> None:
+        self._deliveries = deliveries
+        self._answered, self._until_s = -1, 0.0
+
+    def check(self) -> None:
+        """Raises Unavailable."""
+        self._deliveries.check()
+        answered, now_s = self._deliveries.answered, time.monotonic()
+        if answered != self._answered:
+            self._answered, self._until_s = answered, now_s + STALLED_S
+        elif now_s > self._until_s:
+            raise Unavailable(
+                f"Kafka has acknowledged no report for {STALLED_S:g} s "
+                f"({self._deliveries.sent} reports were acknowledged before)"
+            )
 
 
 def produce_lines(
@@ -88,18 +131,19 @@ def produce_lines(
     encoder: EventEncoder,
     *,
     keep_time: bool = False,
+    outlook: Outlook = NO_OUTLOOK,
 ) -> Summary:
     """Send what `reports.read_lines` yields; returns when all of it is acknowledged.
 
     `keep_time`: the records carry their reports' own time (one without any: the latest so far),
     as if they came in when they were made. Otherwise they carry the present, beside which a
-    report older than the worker's retention counts as too late. The price of keeping it: a
-    topic with a short retention may drop the records at once.
+    report older than the worker's retention counts as too late: such are not sent. The price of
+    keeping it: a topic with a short retention may drop the records at once.
 
     Raises Unavailable when the broker takes no records.
     """
     deliveries = _Deliveries()
-    latest = 0
+    latest = without_task = old = 0
     for number, report in lines:
         if isinstance(report, Rejected):
             deliveries.bad.append((number, str(report)))
@@ -110,6 +154,11 @@ def produce_lines(
             deliveries.bad.append((number, str(rejected)))
             continue
         own = report["date_received"] or report["submitted_date"] or 0
+        if 0 < own < outlook.horizon_ms:
+            old += 1
+            if not keep_time:
+                continue
+        without_task += not report["metadata"].get(outlook.task_id_key, "").strip()
         latest = max(latest, own)
         send = partial(
             producer.produce,
@@ -120,20 +169,21 @@ def produce_lines(
             on_delivery=partial(deliveries.report, number),
         )
         _enqueue(send, producer, number, deliveries)
-    left = producer.flush(FLUSH_TIMEOUT_S)
+    patience = _Patience(deliveries)
+    while producer.flush(FLUSH_STEP_S):
+        patience.check()
     deliveries.check()
-    if left:
-        raise Unavailable(f"{left} reports were not acknowledged in {FLUSH_TIMEOUT_S:.0f} s")
-    return Summary(deliveries.sent, sorted(deliveries.bad))
+    return Summary(deliveries.sent, sorted(deliveries.bad), without_task, old)
 
 
 def _enqueue(
     send: Callable[[], None], producer: Producer, line: int, deliveries: _Deliveries
 ) -> None:
     """Wait for room in the producer's queue; records it gives up on make room as well."""
+    patience = _Patience(deliveries)
     while True:
         producer.poll(0)
-        deliveries.check()
+        patience.check()
         try:
             send()
         except BufferError:

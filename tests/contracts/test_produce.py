@@ -13,9 +13,10 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from processor.core.events import DeliveryEvent
 from processor.core.report import DecodeStats, ReportRules
 from processor.errors import Rejected, Unavailable
+from processor.kafka import produce as produce_module
 from processor.kafka.avro import AvroDecoder
 from processor.kafka.framing import single_object_prefix
-from processor.kafka.produce import EventEncoder, Summary, produce_lines
+from processor.kafka.produce import EventEncoder, Outlook, Summary, produce_lines
 from processor.ports import RawRecord
 from processor.reports import read_lines
 from tests.contracts.avro_kit import EVENT_SCHEMA, NOW, report
@@ -88,6 +89,38 @@ def test_records_carry_the_present_or_the_reports_own_time(producer: Producer, t
     times = [message.timestamp()[1] for message in read_back(producer, topic, 3)]
     assert times[0] > NOW + 1_000_000
     assert times[1:] == [NOW, NOW]
+
+
+def test_what_run_would_not_use_is_told_and_old_reports_keep_their_time_or_stay(
+    producer: Producer, topic: str
+) -> None:
+    """They were sent with the time of today, and became dead letters without a word."""
+    reports = [
+        report(message_id="old", date_received=NOW - 1_001),
+        report(message_id="dateless", date_received=None, submitted_date=None),
+        report(message_id="no task", metadata={}),
+        report(message_id="blank task", metadata={"salesforce_task_id": " "}),
+        report(message_id="task", metadata={"salesforce_task_id": "00T1"}, date_received=NOW),
+    ]
+    outlook = Outlook(horizon_ms=NOW - 1_000)
+    made = produce_lines(lines(*reports), producer, topic, ENCODER, outlook=outlook)
+    assert made == Summary(sent=4, bad=[], without_task=2, old=1)
+    made = produce_lines(lines(*reports), producer, topic, ENCODER, outlook=outlook, keep_time=True)
+    assert made == Summary(sent=5, bad=[], without_task=2, old=1)
+
+
+def test_a_broker_that_does_not_answer_is_waited_for_within_a_bound(
+    topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(produce_module, "STALLED_S", 1.0)
+    silent = Producer({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
+    with pytest.raises(Unavailable, match="acknowledged no report for 1 s"):
+        produce_lines(lines(report()), silent, topic, ENCODER)
+    full = Producer(
+        {"bootstrap.servers": "127.0.0.1:1", "log_level": 0, "queue.buffering.max.messages": 1}
+    )
+    with pytest.raises(Unavailable, match="acknowledged no report for 1 s"):
+        produce_lines(lines(report(), report()), full, topic, ENCODER)
 
 
 def test_bad_lines_and_records_are_told_and_the_rest_is_sent(topic: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -105,6 +108,54 @@ def test_documented_reports_go_from_a_file_to_salesforce_and_each_bad_line_is_to
         "00T5g00000AbCd4EAF": ("220", "Delivery"),
         "00T5g00000AbCd6EAF": ("301", "Discarded"),
     }
+
+
+def test_old_reports_are_not_sent_as_of_today_and_reports_without_a_task_are_told(
+    stage: Stage, tmp_path: Path
+) -> None:
+    fresh = datetime.now(UTC).isoformat()
+    file = tmp_path / "fresh.jsonl"
+    file.write_text(
+        f'{{"message_id": "a", "status_code": 220, "date_received": "{fresh}"}}\n'
+        '{"message_id": "b", "status_code": 220, "date_received": "2024-04-16T23:39:25Z"}\n'
+    )
+    producer = stage.start("produce", "produce", str(file))
+    assert producer.wait() == 1
+    said = producer.log()
+    assert "sent 1, bad 0" in said
+    assert "1 reports are older than STATE__RETENTION_S (7 days), and were not sent" in said
+    assert "Send them with --keep-time" in said
+    assert "1 of the reports that were sent name no Task (metadata salesforce_task_id)" in said
+    assert stage.start("again", "produce", "--keep-time", str(file)).wait() == 0
+    assert len(stage.cluster.read(stage.names.events)) == 3
+
+
+def test_produce_says_within_seconds_that_kafka_is_away_and_why(stage: Stage) -> None:
+    began = time.monotonic()
+    process = stage.start(
+        "produce", "produce", str(SAMPLES), KAFKA__BOOTSTRAP_SERVERS="127.0.0.1:9"
+    )
+    code, said = ended(process)
+    assert code == 75
+    assert "refused" in said
+    assert time.monotonic() - began < 40  # it was a minute
+
+
+def test_a_topic_that_takes_small_batches_only_is_written_by_produce(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Of 300 reports 282 were refused, because the topic's limit is held against a batch."""
+    small = f"small-{stage.names.events}"
+    stage.cluster.create(small, 1, {"max.message.bytes": "20000"})
+    file = tmp_path / "many.jsonl"
+    file.write_text(
+        "".join(
+            json.dumps({"message_id": f"m{n}", "status_code": 220, "original_text": text}) + "\n"
+            for n, text in enumerate(os.urandom(500).hex() for _ in range(300))
+        )
+    )
+    producer = stage.start("produce", "produce", str(file), KAFKA__EVENTS_TOPIC=small)
+    assert (producer.wait(), "sent 300, bad 0" in producer.log()) == (0, True)
 
 
 def test_run_once_reads_to_the_end_writes_all_and_exits(stage: Stage) -> None:
