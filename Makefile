@@ -2,12 +2,13 @@
 SEEDS ?= 100
 SEED ?=
 JOBS ?= 4
+QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test coverage sim bench demo lock
+.PHONY: help setup fmt check test test-quick coverage sim bench demo lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the locked dependencies (with uv if installed, else with pip)
 	@scripts/setup
@@ -23,7 +24,12 @@ check: setup ## formatting, lint, types, and the rules of the house
 	.venv/bin/python -m pytest -q tests/test_tidy.py
 
 test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped where they are missing)
-	.venv/bin/python -m pytest -q -n $(JOBS) --dist loadgroup
+	@.venv/bin/python -m tests.forecast
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup
+
+test-quick: setup ## those that need no Java and no patience: a minute or two
+	@.venv/bin/python -m tests.forecast --quick
+	SIM_SEEDS=50 .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "$(QUICK)"
 
 coverage: setup ## the core's tests alone, which must reach every branch of the core
 	.venv/bin/python -m pytest -q tests/core --cov=processor.core --cov-branch --cov-fail-under=100
