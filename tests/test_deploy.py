@@ -148,12 +148,11 @@ def loader() -> Path:
         if not shutil.which("go"):
             do_without("go is not on the PATH")
         environment = {**os.environ, "GOBIN": str(folder), "CGO_ENABLED": "0"}
-        built = run("go", "install", COMPOSE_LOADER, env=environment, timeout=280)
+        built = run("go", "install", COMPOSE_LOADER, env=environment)
         assert built.returncode == 0, built.stderr
     return binary
 
 
-@pytest.mark.timeout(300)  # the first time it builds the loader
 def test_the_official_loader_accepts_the_compose_file(loader: Path) -> None:
     loaded = run(loader, COMPOSE)
     assert loaded.returncode == 0, loaded.stderr
@@ -167,7 +166,6 @@ def test_the_official_loader_accepts_the_compose_file(loader: Path) -> None:
     }
 
 
-@pytest.mark.timeout(300)  # as above, where this test runs alone
 def test_the_loader_refuses_what_is_wrong(loader: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "docker-compose.yml"
     wrong.write_text(COMPOSE.read_text(encoding="utf-8").replace("image: apache", "imag: apache"))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from processor.errors import ConfigError
 from processor.http import Heartbeat, HttpServer
+from tests.patience import patient
 
 
 class Health:
@@ -39,7 +40,7 @@ def server(health: Health) -> Iterator[HttpServer]:
 def get(server: HttpServer, path: str, method: str = "GET") -> tuple[int, str, str]:
     request = Request(f"http://127.0.0.1:{server.port}{path}", method=method)
     try:
-        with urlopen(request, timeout=5) as answer:
+        with urlopen(request, timeout=patient(5)) as answer:
             return answer.status, answer.headers["Content-Type"], answer.read().decode()
     except HTTPError as error:
         with error:

@@ -215,6 +215,7 @@ def set_up(project: Path, *path: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_setup_installs_the_lock_though_there_are_newer_releases(
     project: Path, tools: Path
 ) -> None:
@@ -224,6 +225,7 @@ def test_setup_installs_the_lock_though_there_are_newer_releases(
     assert set_up(project, tools).items() >= LOCKED.items()
 
 
+@pytest.mark.slow
 def test_setup_works_with_the_oldest_pip_that_this_python_has_brought(
     project: Path, tools: Path
 ) -> None:
@@ -242,6 +244,7 @@ def test_setup_works_with_the_oldest_pip_that_this_python_has_brought(
     assert installed.items() >= LOCKED.items()
 
 
+@pytest.mark.slow
 def test_setup_works_with_uv(project: Path, tools: Path) -> None:
     if (uv := shutil.which("uv")) is None:
         uv = str(uv_from(fetched(f"uv=={UV}")))

@@ -27,7 +27,7 @@ from processor.sandbox.kafka_server import KafkaServer
 IN_PROCESS_PARTITIONS: Final = 4  # librdkafka's default, which nothing can change
 IN_PROCESS_PARTITION_BYTES: Final = 5 * 1024 * 1024  # kept; older records are dropped
 REAL_PARTITIONS: Final = 6
-START_TIMEOUT_S: Final = 10.0
+START_TIMEOUT_S: Final = 60.0
 
 
 class TopicNames(NamedTuple):

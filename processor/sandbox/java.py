@@ -23,7 +23,7 @@ from processor.errors import ConfigError, Unavailable
 _log = logging.getLogger(__name__)
 
 FETCH_TIMEOUT_S: Final = 600
-START_TIMEOUT_S: Final = 120  # 2 s for Kafka, 15 s for the registry, and more on a busy machine
+START_TIMEOUT_S: Final = 600  # for one that hangs: Kafka takes 2 s, the registry 15 s or minutes
 STOP_TIMEOUT_S: Final = 20
 
 # Below those that systems give to outgoing connections (Linux: from 32768, macOS: from 49152):

@@ -11,6 +11,7 @@ from processor.sandbox.kafka_server import KafkaServer
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Deed, What
 from tests.integration.stage import Feed, Process, Stage
+from tests.patience import Patience
 
 STOP_TIMEOUT_S = 45.0
 READY_TIMEOUT_S = 120.0  # a start in vain, and a group that is slow to give out partitions
@@ -46,9 +47,9 @@ class Performance:
         feed.join()
         for name in list(self._stopping):
             self._await_stop(name)
-        deadline = time.monotonic() + READY_TIMEOUT_S
+        limit = Patience(READY_TIMEOUT_S)
         while not all(process.ready() for process in self._running.values()):
-            assert time.monotonic() < deadline, "who is left does not get ready"
+            assert not limit.is_over(), "who is left does not get ready"
             self._supervise()
             time.sleep(LOOK_EVERY_S)
 

@@ -10,7 +10,8 @@ import pytest
 from processor.ports import RawRecord
 from processor.sandbox.kafka_server import KafkaServer
 from tests.chaos.proxy import Proxy
-from tests.integration.kit import Kafka, Member, until
+from tests.integration.kit import PATIENCE_S, Kafka, Member, until
+from tests.patience import Patience
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 
@@ -42,14 +43,22 @@ def test_a_late_answer_to_where_a_partition_begins_delivers_nothing_twice(
         while time.monotonic() < deadline:
             found.extend(reader.source.poll(1_000, 0.05))
 
+    def read_until(count: int) -> None:
+        limit = Patience(PATIENCE_S)
+        while len(found) < count:
+            assert not limit.is_over(), f"{len(found)} records"
+            read_for(0.05)
+
     try:
         until(lambda: reader.source.poll(10, 0.1) == [] and reader.owns(0))
         reader.source.start(0, START)
         read_for(RETRY_S)
         assert found == [], "the way is cut"
         way.heal()
+        read_until(RECORDS - START)
         read_for(6 * RETRY_S)
         cluster.produce(names.events, 0, [b"event"] * 10)
+        read_until(RECORDS - START + 10)
         read_for(2 * RETRY_S)
     finally:
         way.heal()

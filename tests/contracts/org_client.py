@@ -10,6 +10,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
+from tests.patience import Patience, patient
 
 VERSION = "v59.0"
 TIMEOUT_S = 10.0
@@ -51,16 +52,16 @@ class OrgClient:
 
     def token(self, auth: tuple[str, str] | None = None, **form: str) -> requests.Response:
         url = f"{self.org.url}/services/oauth2/token"
-        return self.session.post(url, data=form, auth=auth, timeout=TIMEOUT_S)
+        return self.session.post(url, data=form, auth=auth, timeout=patient(TIMEOUT_S))
 
     def send(self, method: str, path: str, **options: Any) -> requests.Response:
-        options.setdefault("timeout", TIMEOUT_S)
+        options.setdefault("timeout", patient(TIMEOUT_S))
         url = f"{self.org.url}/services/data/{VERSION}/{path}"
         return self.session.request(method, url, **options)
 
     def control(self, method: str, path: str, body: object = None) -> requests.Response:
         url = f"{self.org.url}/__sandbox__/{path}"
-        return self.session.request(method, url, json=body, timeout=TIMEOUT_S)
+        return self.session.request(method, url, json=body, timeout=patient(TIMEOUT_S))
 
     def update(
         self, rows: Iterable[Mapping[str, object]], *, all_or_none: bool = False, **options: Any
@@ -108,8 +109,8 @@ def failure(response: requests.Response) -> tuple[int, str]:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that happens on another thread; fail after ten seconds."""
-    end_s = time.monotonic() + TIMEOUT_S
+    """Wait for something that happens on another thread; fail when it does not."""
+    limit = Patience(TIMEOUT_S)
     while not condition():
-        assert time.monotonic() < end_s, "it did not happen"
+        assert not limit.is_over(), "it did not happen"
         time.sleep(0.005)

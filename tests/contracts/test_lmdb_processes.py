@@ -12,6 +12,7 @@ import pytest
 
 from processor.errors import StopProcessing
 from tests.contracts.test_lmdb_store import make
+from tests.patience import patient
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,7 +102,7 @@ except StoreFailed as failure:
 def test_a_full_disk_fails_the_store_and_not_the_process(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=patient(60),
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("None local store, write:"), run.stdout

@@ -20,6 +20,7 @@ from processor.kafka.produce import EventEncoder, Outlook, Summary, produce_line
 from processor.ports import RawRecord
 from processor.reports import read_lines
 from tests.contracts.avro_kit import EVENT_SCHEMA, NOW, report
+from tests.patience import patient
 
 SAMPLES = Path(__file__).parent.parent / "data" / "delivery_reports.jsonl"
 ENCODER = EventEncoder(EVENT_SCHEMA, single_object_prefix(EVENT_SCHEMA))
@@ -43,15 +44,15 @@ def topic() -> str:
 
 
 def read_back(producer: Producer, topic: str, count: int) -> list[Message]:
-    broker = producer.list_topics(topic, timeout=10).brokers[1]
-    partitions = producer.list_topics(topic, timeout=10).topics[topic].partitions
+    broker = producer.list_topics(topic, timeout=patient(10)).brokers[1]
+    partitions = producer.list_topics(topic, timeout=patient(10)).topics[topic].partitions
     consumer = Consumer(
         {"bootstrap.servers": f"{broker.host}:{broker.port}", "group.id": "g", "log_level": 0}
     )
     consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
     messages: list[Message] = []
     while len(messages) < count:
-        batch = consumer.consume(count, timeout=10)
+        batch = consumer.consume(count, timeout=patient(10))
         assert batch, f"{len(messages)} of {count} records came"
         messages += batch
     consumer.close()

@@ -13,6 +13,7 @@ from processor.ports import Lease, Owed, Result, Verdict
 from processor.salesforce.client import Client, Login
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
+from tests.patience import Patience, patient
 
 SETTINGS = OrgSettings()
 PATIENCE_S = 20.0
@@ -37,15 +38,15 @@ def login_to(org: SandboxOrg, timeout_s: float = 5.0, secret: str | None = None)
         consumer_key=SETTINGS.consumer_key,
         consumer_secret=secret or SETTINGS.consumer_secret,
         endpoint_url=org.url,
-        request_timeout_s=(2.0, timeout_s),
+        request_timeout_s=(patient(2.0), patient(timeout_s)),
     )
 
 
 def until(condition: Callable[[], object], what: str) -> None:
     """Wait for something to become true; fail when it does not."""
-    deadline_s = time.monotonic() + PATIENCE_S
+    limit = Patience(PATIENCE_S)
     while not condition():
-        assert time.monotonic() < deadline_s, f"still not so: {what}"
+        assert not limit.is_over(), f"still not so: {what}"
         time.sleep(0.005)
 
 
@@ -136,9 +137,9 @@ class Bench:
     def collect(self, count: int) -> list[Result]:
         """The next results, exactly so many."""
         results: list[Result] = []
-        deadline_s = time.monotonic() + PATIENCE_S
+        limit = Patience(PATIENCE_S)
         while len(results) < count:
-            assert time.monotonic() < deadline_s, f"{len(results)} of {count} results"
+            assert not limit.is_over(), f"{len(results)} of {count} results"
             self.writer.wait(0.5)
             results += self.writer.results()
         assert len(results) == count

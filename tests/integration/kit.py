@@ -22,6 +22,7 @@ from processor.kafka.status_topic import KafkaOutbox, Names
 from processor.ports import Position, RawRecord, Restored, Transaction
 from processor.sandbox.java import JavaServer
 from tests.needs import do_without
+from tests.patience import Patience, patient
 
 __all__ = ["Names"]
 
@@ -70,9 +71,9 @@ def real(make: Callable[[], Server]) -> Iterator[Server]:
 
 def until(what: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
     """The first truthy answer."""
-    deadline = time.monotonic() + timeout_s
+    limit = Patience(timeout_s)
     while not (answer := what()):
-        assert time.monotonic() < deadline, f"waited {timeout_s} s in vain"
+        assert not limit.is_over(), f"waited {limit} in vain"
         time.sleep(0.02)
     return answer
 
@@ -96,8 +97,22 @@ class Kafka:
     def create(
         self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None
     ) -> None:
+        """Return when the broker has heard of it, too, which it may after it was made."""
         topic = NewTopic(name, partitions, 1, config=dict(config or {}))
-        self.admin.create_topics([topic])[name].result(PATIENCE_S)
+        self.admin.create_topics([topic])[name].result(patient(PATIENCE_S))
+        until(lambda: self._leaders(name) == partitions)
+
+    def delete(self, name: str) -> None:
+        """Return when the broker has forgotten it."""
+        self.admin.delete_topics([name])[name].result(patient(PATIENCE_S))
+        until(lambda: self._leaders(name) is None)
+
+    def _leaders(self, name: str) -> int | None:
+        """How many partitions of it can be used. None: there is no such topic."""
+        topics = self.admin.list_topics(timeout=patient(PATIENCE_S)).topics
+        if name not in topics:
+            return None
+        return sum(each.leader >= 0 for each in topics[name].partitions.values())
 
     def produce(
         self,
@@ -109,10 +124,10 @@ class Kafka:
         producer = Producer({**self._config, "linger.ms": 5})
         for value in values:
             producer.produce(topic, value, key, partition)
-        assert producer.flush(PATIENCE_S) == 0
+        assert producer.flush(patient(PATIENCE_S)) == 0
 
     def open_transaction(
-        self, topic: str, partition: int, keys: Iterable[str], timeout_ms: int = 5_000
+        self, topic: str, partition: int, keys: Iterable[str], timeout_ms: int = 60_000
     ) -> Producer:
         """Records written, and neither committed nor aborted."""
         producer = Producer(
@@ -122,17 +137,17 @@ class Kafka:
                 "transaction.timeout.ms": timeout_ms,
             }
         )
-        producer.init_transactions(PATIENCE_S)
+        producer.init_transactions(patient(PATIENCE_S))
         producer.begin_transaction()
         for key in keys:
             producer.produce(topic, encode(state(key)), key, partition)
-        assert producer.flush(PATIENCE_S) == 0
+        assert producer.flush(patient(PATIENCE_S)) == 0
         return producer
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         place = TopicPartition(topic, partition, offset)
         for answer in self.admin.delete_records([place]).values():
-            answer.result(PATIENCE_S)
+            answer.result(patient(PATIENCE_S))
 
     def read(self, topic: str, isolation: str = "read_committed") -> list[Message]:
         """Everything that is in the topic."""
@@ -144,7 +159,7 @@ class Kafka:
         }
         found: list[Message] = []
         with Consumer(config) as consumer:
-            left = set(consumer.list_topics(topic, PATIENCE_S).topics[topic].partitions)
+            left = set(consumer.list_topics(topic, patient(PATIENCE_S)).topics[topic].partitions)
             consumer.assign([TopicPartition(topic, number, 0) for number in left])
             while left:
                 for message in consumer.consume(1_000, 0.2):
@@ -273,7 +288,7 @@ class Member:
     def restore(self, partition: int, checkpoint: int | None = None) -> Restored:
         """All of it in one piece."""
         changes = []
-        deadline = time.monotonic() + PATIENCE_S
+        limit = Patience(PATIENCE_S)
         self.committed(partition)
         restore = self.outbox.restore(partition, checkpoint)
         while True:
@@ -283,7 +298,7 @@ class Member:
             if step.done:
                 restore.close()
                 return step._replace(changes=changes)
-            assert time.monotonic() < deadline, f"the restore stands at {step[1:]}"
+            assert not limit.is_over(), f"the restore stands at {step[1:]}"
 
     def close(self) -> None:
         self.source.close()

@@ -7,7 +7,6 @@ processor's core.
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -23,6 +22,7 @@ from processor.sandbox.demo_judge import Org, Verdict, judge
 from processor.sandbox.traffic import Report, Traffic
 from processor.sandbox.traffic_oracle import Expected, count
 from tests.integration.stage import PARTITIONS, PATIENCE_S, Stage, wait
+from tests.patience import Patience
 
 Place = tuple[int, int]
 """Partition and offset of an event."""
@@ -49,11 +49,11 @@ class TopicLog:
         """Go on to the present end; what was new."""
         known = len(self.records)
         ended: set[int | None] = set()
-        deadline = time.monotonic() + PATIENCE_S
+        limit = Patience(PATIENCE_S)
         with Consumer(self._config) as consumer:
             consumer.assign([TopicPartition(self._topic, *place) for place in self._next.items()])
             while len(ended) < PARTITIONS:
-                assert time.monotonic() < deadline, f"{self._topic} can't be read to its end"
+                assert not limit.is_over(), f"{self._topic} can't be read to its end"
                 for message in consumer.consume(5_000, 0.2):
                     error, partition, offset = (
                         message.error(),

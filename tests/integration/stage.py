@@ -29,6 +29,7 @@ from processor.sandbox.org import FieldSpec, OrgSettings, SandboxOrg, task_field
 from processor.sandbox.traffic import Mix, Report, Traffic
 from processor.sandbox.traffic_to_kafka import Encoders, TrafficProducer
 from tests.integration.kit import Kafka
+from tests.patience import Patience, patient
 
 PARTITIONS = 6
 PATIENCE_S = 60.0
@@ -51,9 +52,9 @@ _HTTP_TIMEOUT_S = 5.0
 
 def wait(what: str, done: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     """Return when it is so; fail, naming it, when it takes too long."""
-    deadline = time.monotonic() + timeout_s
+    limit = Patience(timeout_s)
     while not done():
-        assert time.monotonic() < deadline, f"waited {timeout_s:g} s in vain: {what}"
+        assert not limit.is_over(), f"waited {limit} in vain: {what}"
         time.sleep(0.1)
 
 
@@ -106,7 +107,9 @@ class Process:
                 return None
             self._port = digits
         try:
-            return requests.get(f"http://127.0.0.1:{self._port}{path}", timeout=_HTTP_TIMEOUT_S)
+            return requests.get(
+                f"http://127.0.0.1:{self._port}{path}", timeout=patient(_HTTP_TIMEOUT_S)
+            )
         except requests.RequestException:
             return None
 
@@ -170,7 +173,7 @@ class Process:
     def wait(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit code, once it has ended by itself."""
         try:
-            code = self._process.wait(timeout_s)
+            code = self._process.wait(patient(timeout_s))
         except subprocess.TimeoutExpired:
             self._process.send_signal(signal.SIGABRT)  # it leaves its stacks in the log
             self._process.wait()
@@ -204,7 +207,7 @@ class Feed:
 
     def join(self, timeout_s: float = PATIENCE_S) -> None:
         """Return when all reports are with the broker."""
-        self._thread.join(timeout_s)
+        self._thread.join(patient(timeout_s))
         assert not self._thread.is_alive(), f"still sending after {timeout_s:g} s"
         if self._failure is not None:
             raise self._failure
@@ -286,7 +289,8 @@ class Stage:
         return self.folder / f"store-{name}"
 
     def lose_store(self, name: str) -> None:
-        shutil.rmtree(self.store(name))
+        """Also of a process that came to an end before it had made one."""
+        shutil.rmtree(self.store(name), ignore_errors=True)
 
     def start(self, name: str, *arguments: str, **settings: str) -> Process:
         """`processor run`, or another command."""
@@ -345,7 +349,7 @@ class Stage:
         with Consumer(config) as consumer:
             places = [TopicPartition(self.names.events, number) for number in range(PARTITIONS)]
             left = 0
-            for place in consumer.committed(places, PATIENCE_S):
-                _, end = consumer.get_watermark_offsets(place, PATIENCE_S)
+            for place in consumer.committed(places, patient(PATIENCE_S)):
+                _, end = consumer.get_watermark_offsets(place, patient(PATIENCE_S))
                 left += end - max(place.offset, 0)
         return left

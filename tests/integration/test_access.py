@@ -23,6 +23,7 @@ from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import PATIENCE_S, real
 from tests.integration.ledger import Ledger
 from tests.integration.stage import PARTITIONS, Stage, past_traffic
+from tests.patience import patient
 
 USER, PASSWORD = "processor", "s3cr3t-of-the-user"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kafka-access.md"
@@ -168,7 +169,7 @@ def test_what_is_documented_is_enough(secured: Secured, stage: Stage) -> None:
     stage.feed(traffic).join()
     check = stage.start("check", "check", **options(secured))
     assert check.wait() == 0, check.log()
-    once = stage.start("one", "run", "--once", "--timeout", "60", **options(secured))
+    once = stage.start("one", "run", "--once", **options(secured))
     assert once.wait(90) == 0, once.log()
     Ledger(stage).check_all_right(traffic)
 
@@ -181,7 +182,8 @@ def test_each_right_is_needed_and_missed_by_name(
     traffic = past_traffic(10, 11)
     stage.org.add_tasks(expected(traffic).tasks)
     stage.feed(traffic).join()
-    once = stage.start("one", "run", "--once", "--timeout", "5", **options(secured))
+    give_up = str(patient(5))
+    once = stage.start("one", "run", "--once", "--timeout", give_up, **options(secured))
     assert once.wait() == (1 if missing[0] == "group" else 2), once.log()
     assert TOLD[" ".join(missing[1:])] in once.log()
 

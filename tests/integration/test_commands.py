@@ -23,6 +23,7 @@ from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger, header
 from tests.integration.stage import Process, Stage, past_traffic, wait
 from tests.needs import do_without
+from tests.patience import patient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -98,7 +99,7 @@ def test_documented_reports_go_from_a_file_to_salesforce_and_each_bad_line_is_to
     assert bad == set(range(9, 17))
     assert [int(count) for count in sent.groups()] == [8, 8]
 
-    once = stage.start("once", "run", "--once", "--timeout", "60")
+    once = stage.start("once", "run", "--once")
     assert once.wait() == 0
     tasks = {task["Id"]: task for task in stage.org.tasks()}
     found = {task_id: (task[CODE_FIELD], task[CATEGORY_FIELD]) for task_id, task in tasks.items()}
@@ -180,13 +181,13 @@ def test_run_once_gives_up_at_its_timeout_and_the_next_run_writes_what_is_owed(
     stage.feed(traffic).join()
     stage.org.stop()
 
-    began = stage.start("one", "run", "--once", "--timeout", "6")
+    began = stage.start("one", "run", "--once", "--timeout", str(patient(6)))
     assert began.wait() == 1
     ledger = Ledger(stage)
     assert (stage.unread(), ledger.owed()) == (0, len(wanted.tasks))
 
     stage.org.start()
-    assert stage.start("one", "run", "--once", "--timeout", "60").wait() == 0
+    assert stage.start("one", "run", "--once").wait() == 0
     assert ledger.owed() == 0
     ledger.check_all_right(traffic)
 
@@ -327,7 +328,7 @@ def test_the_reason_of_a_row_that_salesforce_refuses_is_in_one_dead_letter(stage
     stage.org.delete_tasks([gone])
     stage.feed(traffic).join()
 
-    assert stage.start("one", "run", "--once", "--timeout", "60").wait() == 0
+    assert stage.start("one", "run", "--once").wait() == 0
 
     ledger = Ledger(stage)
     ledger.letters.read()

@@ -25,6 +25,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
+from tests.patience import Patience, patient
 
 pytestmark = pytest.mark.kafka
 
@@ -134,13 +135,13 @@ def test_an_instance_that_starts_again_under_its_name_waits_for_no_timeout(
 ) -> None:
     names = topics(1)
     dead = _dies_in_a_transaction(member, names, transactional_id="pod-0")
-    began = time.monotonic()
+    limit = Patience(5)
     again = member(names, transactional_id="pod-0")
     again.outbox.renew()
     dead.source.close()
     until(lambda: again.source.poll(10, 0.1) == [] and again.owns(0))
     assert again.committed(0).offset == -1
-    assert time.monotonic() - began < 5
+    assert not limit.is_over()
 
 
 def test_the_transaction_of_a_dead_instance_ends_before_its_partitions_can_move(
@@ -148,13 +149,15 @@ def test_the_transaction_of_a_dead_instance_ends_before_its_partitions_can_move(
 ) -> None:
     assert TRANSACTION_TIMEOUT_MS * 2 <= MIN_SESSION_TIMEOUT_MS
     names = topics(1)
+    began = time.monotonic()
     dead = _dies_in_a_transaction(member, names)
-    died = time.monotonic()
+    limit = Patience(TRANSACTION_TIMEOUT_MS / 1_000 + 5)
     dead.source.close()
     heir = member(names).join(0)
-    assert heir.source.committed(0, 0.5) is None, "the transaction was not open"
+    was_open = heir.source.committed(0, 0.5) is None
+    assert was_open or time.monotonic() - began > TRANSACTION_TIMEOUT_MS / 1_000
     until(lambda: heir.source.poll(10, 0.1) == [] and heir.source.committed(0, 0.5) is not None)
-    assert time.monotonic() - died < TRANSACTION_TIMEOUT_MS / 1_000 + 5
+    assert not limit.is_over()
 
 
 class Died(Exception):  # not an error: what kill -9 would do
@@ -211,14 +214,17 @@ def test_a_producer_that_outlived_its_transaction_is_thrown_away(
 ) -> None:
     names = topics(2)
     slow = [True]
+    lasts_s = patient(1.5)
 
     def sleep_once(encoded: object) -> None:
         if slow and getattr(encoded, "message_id", "") == "late":
             slow.clear()
-            time.sleep(4)
+            time.sleep(lasts_s + 2.5)
 
     writer = member(
-        names, codec=JsonCodec(before_encode=sleep_once), transaction_timeout_ms=1_500
+        names,
+        codec=JsonCodec(before_encode=sleep_once),
+        transaction_timeout_ms=round(lasts_s * 1_000),
     ).join(0, 1)
     transaction = Transaction(
         positions={0: Position(5, 1), 1: Position(5, 1)},

@@ -47,7 +47,7 @@ def latest(stage: Stage) -> dict[str, bytes | None]:
 
 
 def drain(stage: Stage, name: str, **settings: str) -> None:
-    process = stage.start(name, "run", "--once", "--timeout", "60", **settings)
+    process = stage.start(name, "run", "--once", **settings)
     assert process.wait(90) == 0
 
 

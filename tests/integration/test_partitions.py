@@ -81,7 +81,6 @@ def test_a_partition_that_was_not_there_at_the_start_stops_the_process_before_it
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 def test_a_topic_that_grew_is_refused_until_the_status_topic_has_as_many_and_nothing_is_lost(
     stage: Stage,
 ) -> None:
@@ -106,7 +105,7 @@ def test_a_topic_that_grew_is_refused_until_the_status_topic_has_as_many_and_not
     assert f"--alter --topic {status} --partitions {GROWN} (3) Start." in refused.log()
 
     grow(stage.cluster, status, GROWN)
-    assert stage.start("one", "run", "--once", "--timeout", "60").wait(90) == 0
+    assert stage.start("one", "run", "--once").wait(90) == 0
     assert judge_tasks(stage.org, tasks).wrong == []
     ledger = Ledger(stage)
     kept = {}

@@ -79,7 +79,7 @@ def test_each_kind_of_poison_is_kept_as_it_came_and_the_events_around_it_are_pro
     scene.org.add_tasks(task_of(reports[0]) for reports in lives.values())
     send(scene, [report for reports in lives.values() for report in reports])
 
-    assert scene.start("one", "run", "--once", "--timeout", "60").wait() == 0
+    assert scene.start("one", "run", "--once").wait() == 0
 
     ledger = Ledger(scene)
     events, letters = ledger.events.read(), ledger.letters.read()

@@ -114,7 +114,6 @@ def test_an_event_is_copied_although_a_header_of_it_cannot_be_read(stage: Stage)
     assert [pair[0] for pair in copy.headers() or []] == [UNREADABLE]
 
 
-@pytest.mark.timeout(240)
 def test_a_process_that_was_stopped_for_long_copies_nothing_twice_when_it_wakes(
     stage: Stage,
 ) -> None:
@@ -145,7 +144,7 @@ def test_what_was_copied_is_processed_as_if_it_had_been_keyed_from_the_start(
     copy = stage.start("copy", "rekey", raw.name, "--once")
     assert copy.wait() == 0
     assert f"copied {len(raw.sent)}, of them " in copy.log()
-    assert stage.start("one", "run", "--once", "--timeout", "60").wait(90) == 0
+    assert stage.start("one", "run", "--once").wait(90) == 0
     Ledger(stage).check_all_right(traffic)
 
     again = stage.start("again", "rekey", raw.name, "--once")

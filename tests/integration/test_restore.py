@@ -21,6 +21,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
+from tests.patience import Patience
 
 pytestmark = pytest.mark.kafka
 
@@ -63,9 +64,9 @@ def test_a_restore_from_a_checkpoint_reads_only_what_came_after(
 
 def test_an_empty_status_topic_is_restored_at_once(topics: Topics, member: Members) -> None:
     owner = member(topics(1)).join(0)
-    began = time.monotonic()
+    limit = Patience(2)
     assert owner.restore(0) == Restored([], 0, 0, done=True)
-    assert time.monotonic() - began < 2
+    assert not limit.is_over()
 
 
 def test_a_restore_ends_although_the_log_ends_with_transaction_markers(
@@ -96,11 +97,11 @@ def test_a_restore_waits_for_what_lies_behind_a_dead_owners_open_transaction(
     names = topics(1)
     owner = member(names).join(0)
     owner.outbox.commit(writes(0, "a", "b"))
+    began = time.monotonic()
     cluster.open_transaction(names.status, 0, ["never"], timeout_ms=4_000)
     owner.outbox.commit(writes(0, "c", "d"))
-    began = time.monotonic()
     assert ids(owner.restore(0)) == ["a", "b", "c", "d"]
-    assert time.monotonic() - began > 1
+    assert time.monotonic() - began > 4
 
 
 def test_the_committed_position_waits_for_open_transactions_that_hold_it(
@@ -109,7 +110,7 @@ def test_the_committed_position_waits_for_open_transactions_that_hold_it(
     names = topics(1)
     owner = member(names).join(0)
     owner.outbox.commit(writes(0, "a", at=1))
-    producer = cluster.open_transaction(names.status, 0, ["b"], timeout_ms=5_000)
+    producer = cluster.open_transaction(names.status, 0, ["b"])
     place = owner.outbox._places(writes(0, at=2))
     member_now = owner.source.member()
     producer.send_offsets_to_transaction(place, member_now)
@@ -138,7 +139,7 @@ def test_the_mark_is_taken_after_the_stable_position(
     """The last owner's transaction may still be on its way: its statuses belong to the restore."""
     names = topics(1)
     owner = member(names).join(0)
-    producer = cluster.open_transaction(names.status, 0, ["late"], timeout_ms=5_000)
+    producer = cluster.open_transaction(names.status, 0, ["late"])
     producer.send_offsets_to_transaction(
         owner.outbox._places(writes(0, at=2)), owner.source.member()
     )
@@ -154,16 +155,16 @@ def test_input_is_held_back_and_polling_goes_on_while_a_restore_waits(
     names = topics(1)
     cluster.produce(names.events, 0, [b"event"] * 10)
     cluster.open_transaction(names.status, 0, ["never"], timeout_ms=6_000)
-    began = time.monotonic()
+    at_once, in_time = Patience(5), Patience(30)
     owner = member(names, max_poll_ms=SHORT_POLL_MS).join(0)
     owner.committed(0)
-    assert time.monotonic() - began < 5, "the assignment itself must not wait for anything"
+    assert not at_once.is_over(), "the assignment itself must not wait for anything"
     restore = owner.outbox.restore(0, None)
     steps = 0
     while not restore.step(100, 0.1).done:
         steps += 1
         assert owner.source.poll(100, 0.05) == []
-        assert time.monotonic() - began < 30
+        assert not in_time.is_over()
     assert steps > 10
     assert owner.listener.calls == [("assigned", [0])]
     assert len(owner.start().read(10)) == 10
@@ -180,9 +181,9 @@ def test_several_partitions_are_restored_side_by_side(
     restores = {partition: owner.outbox.restore(partition, None) for partition in range(4)}
     found: dict[int, list[str]] = {partition: [] for partition in range(4)}
     left = set(restores)
-    deadline = time.monotonic() + 30
+    limit = Patience(30)
     while left:
-        assert time.monotonic() < deadline
+        assert not limit.is_over()
         for partition in list(left):
             step = restores[partition].step(500, 0.1)
             assert len(step.changes) <= 500

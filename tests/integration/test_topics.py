@@ -14,6 +14,7 @@ from processor.kafka import topics as topics_module
 from processor.kafka.topic_rules import HEADROOM_BYTES, Found, judge
 from processor.kafka.topics import DELETE_RETENTION_MS, Topics
 from tests.integration.kit import Broker, Kafka
+from tests.patience import patient
 
 pytestmark = pytest.mark.kafka
 
@@ -37,7 +38,7 @@ def house(kafka: Broker, names: tuple[str, str, str]) -> Make:
 def settings(cluster: Kafka, topic: str) -> dict[str, str | None]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     (answer,) = cluster.admin.describe_configs([resource]).values()
-    return {name: entry.value for name, entry in answer.result(10).items()}
+    return {name: entry.value for name, entry in answer.result(patient(10)).items()}
 
 
 def test_missing_topics_are_made_with_the_partitions_of_the_events_topic(
@@ -47,7 +48,7 @@ def test_missing_topics_are_made_with_the_partitions_of_the_events_topic(
     cluster.create(events, 3, {"max.message.bytes": "2000000"})
     facts = house().ensure()
     assert facts.partitions == 3
-    found = cluster.admin.list_topics(timeout=10).topics
+    found = cluster.admin.list_topics(timeout=patient(10)).topics
     assert [len(found[name].partitions) for name in names] == [3, 3, 3]
     assert settings(cluster, status)["cleanup.policy"] == "compact"
     assert facts.delete_retention_ms == DELETE_RETENTION_MS
@@ -176,7 +177,7 @@ def test_a_topic_that_was_made_again_has_another_identity(
     topics = house()
     facts = topics.ensure()
     assert topics.topic_id(status) == facts.status_topic_id
-    cluster.admin.delete_topics([status])[status].result(10)
+    cluster.delete(status)
     assert topics.ensure().status_topic_id != facts.status_topic_id
 
 

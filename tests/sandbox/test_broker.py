@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +15,7 @@ from processor.sandbox.broker import (
 )
 from processor.sandbox.traffic import Report, Traffic
 from processor.sandbox.traffic_to_kafka import Encoders, TrafficProducer
+from tests.patience import Patience, patient
 
 TOPIC = "events"
 
@@ -41,8 +41,8 @@ def consumer(broker: InProcessBroker, group: str = "readers") -> Consumer:
 
 def read(client: Consumer, count: int, timeout_s: float = 20.0) -> list[Message]:
     messages: list[Message] = []
-    deadline = time.monotonic() + timeout_s
-    while len(messages) < count and time.monotonic() < deadline:
+    limit = Patience(timeout_s)
+    while len(messages) < count and not limit.is_over():
         messages += [m for m in client.consume(500, 0.2) if m.error() is None]
     return messages
 
@@ -56,7 +56,7 @@ def produce(broker: InProcessBroker, reports: list[Report]) -> None:
 
 def test_a_topic_has_four_partitions_once_it_was_asked_for(broker: InProcessBroker) -> None:
     client = consumer(broker)
-    found = client.list_topics(timeout=5).topics
+    found = client.list_topics(timeout=patient(5)).topics
     client.close()
     assert {name: len(topic.partitions) for name, topic in found.items()} == dict.fromkeys(
         (TOPIC, "statuses", "dead-letters"), IN_PROCESS_PARTITIONS
@@ -99,7 +99,7 @@ def test_it_forgets_what_is_beyond_its_bound(broker: InProcessBroker) -> None:
     for _ in range(count):
         producer._producer.produce(TOPIC, value=b"x" * size, partition=0)
     producer.flush()
-    low, high = client.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=5)
+    low, high = client.get_watermark_offsets(TopicPartition(TOPIC, 0), timeout=patient(5))
     client.assign([TopicPartition(TOPIC, 0, OFFSET_BEGINNING)])
     (first,) = read(client, 1)[:1]
     client.close()

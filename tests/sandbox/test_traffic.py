@@ -153,11 +153,11 @@ def test_endless_traffic_needs_no_more_memory_the_longer_it_runs() -> None:
     sizes = []
     tracemalloc.start()
     for _ in range(3):
-        for _report in itertools.islice(stream, 20_000):
+        for _report in itertools.islice(stream, 5_000):
             pass
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
-    assert sizes[-1] < sizes[0] * 1.5 + 1_000_000
+    assert sizes[-1] < sizes[0] * 1.5
 
 
 # -- poison ------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,6 +24,7 @@ from processor.sandbox.org_schema import task_id_18
 from processor.sandbox.traffic import Mix, Poison, Report, Traffic
 from processor.sandbox.traffic_oracle import REASONS
 from processor.sandbox.traffic_to_kafka import SCHEMA, Encoders, TaskMaker, main, pace
+from tests.patience import Patience, patient
 from tests.sandbox.raw_record import Raw
 
 TOPIC = "events"
@@ -48,8 +48,8 @@ def read_some(broker: InProcessBroker, at_least: int, timeout_s: float = 30.0) -
     )
     client.subscribe([TOPIC])
     messages: list[Message] = []
-    deadline = time.monotonic() + timeout_s
-    while len(messages) < at_least and time.monotonic() < deadline:
+    limit = Patience(timeout_s)
+    while len(messages) < at_least and not limit.is_over():
         messages += [m for m in client.consume(100, 0.2) if m.error() is None]
     client.close()
     return messages
@@ -63,7 +63,7 @@ def test_it_produces_until_told_to_stop_and_makes_the_tasks_first(broker: InProc
         with subprocess.Popen([*command, "--org-url", org.url], stderr=subprocess.PIPE) as process:
             messages = read_some(broker, 100)
             process.send_signal(signal.SIGTERM)
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=patient(20))
         assert process.returncode == 0, log
         assert b"ended reports=" in log
         assert len(messages) >= 100
