@@ -87,7 +87,7 @@ def _shown(item: Field[Any]) -> str:
     default = item.default_factory() if item.default_factory is not MISSING else item.default
     if default is None or default == "":
         return "-"
-    if isinstance(default, tuple | dict):
+    if isinstance(default, bool | tuple | dict):
         return json.dumps(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 

@@ -86,6 +86,13 @@ def _path(raw: object) -> Path:
     return Path(_text(raw)).expanduser()
 
 
+def _flag(raw: object) -> bool:
+    text = str(raw).strip().lower()
+    if text not in {"true", "false"}:
+        raise WrongValueError("is neither: write true or false")
+    return text == "true"
+
+
 def _number(raw: object) -> float:
     if isinstance(raw, bool) or not isinstance(raw, str | int | float):
         raise WrongValueError("is not a number")
@@ -150,6 +157,7 @@ TEXT: Final = Kind("text", _text)
 SECRET: Final = Kind("secret", _secret)
 URL: Final = Kind("URL", _url)
 PATH: Final = Kind("path", _path)
+FLAG: Final = Kind("true or false", _flag)
 TEXTS: Final = Kind("list", _texts)
 NAMES: Final = Kind("map", _names)
 OPTIONS: Final = Kind("map", _options)

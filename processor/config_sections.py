@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from processor.config_kinds import (
+    FLAG,
     NAMES,
     OPTIONS,
     PATH,
@@ -118,6 +119,14 @@ class SchemaRegistry:
     options: Options = field(
         default_factory=Options,
         metadata=_about(OPTIONS, "any property of confluent-kafka's SchemaRegistryClient"),
+    )
+    register: bool = field(
+        default=False,
+        metadata=_about(
+            FLAG,
+            "true: our schemas are registered where they are missing; false: they are looked up, "
+            "and `processor schemas register` has to be run before",
+        ),
     )
 
 

@@ -82,6 +82,11 @@ def test_librdkafka_properties_need_no_quotes_in_a_file(tmp_path: Path) -> None:
     assert load_settings(file, {}).kafka.options == {"ssl.ca.location": "/ca"}
 
 
+@pytest.mark.parametrize(("value", "read"), [("true", True), (" False ", False)])
+def test_a_truth_value_in_the_environment_is_a_word(value: str, read: bool) -> None:
+    assert load(SCHEMA_REGISTRY__REGISTER=value).schema_registry.register is read
+
+
 def test_lists_and_maps_in_the_environment_are_json() -> None:
     settings = load(
         EVENTS__TIME_FIELDS='["submitted_date"]',
@@ -114,6 +119,7 @@ def test_lists_and_maps_in_the_environment_are_json() -> None:
         ("KAFKA__STATUS_TOPIC", "sms.delivery-events", "the same topic as KAFKA__EVENTS_TOPIC"),
         ("EVENTS__TIME_FIELDS", "[]", "is not a list of names"),
         ("SCHEMA_REGISTRY__URL", "registry:8081", "write http://host:port"),
+        ("SCHEMA_REGISTRY__REGISTER", "yes", "write true or false"),
         ("SALESFORCE__DOMAIN", "acme.my.salesforce.com", "the My Domain prefix only: acme.my"),
         ("SALESFORCE__DOMAIN", "https://acme.my", "is malformed"),
         ("SALESFORCE__API_VERSION", "66", "such as 66.0"),

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from processor.clock import SystemClock
-from processor.commands.compose import connect_registry, login, topics
+from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, topics
 from processor.config import Settings, load_settings
 from processor.errors import ConfigError, ProcessorError
-from processor.kafka.registry import prefix_for
 from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
 from processor.resources import schema_text
@@ -63,11 +62,18 @@ def _registry(settings: Settings) -> Iterable[Line]:
     registry = connect_registry(settings, SystemClock())
     if registry is None:
         return [(Level.OK, "none set: the packaged schemas are used")]
+    topic = settings.kafka.status_topic
     try:
-        prefix_for(schema_text("delivery_status.avsc"), settings.kafka.status_topic, registry)
+        found = registry.look_up(f"{topic}-value", schema_text(STATUS_SCHEMA))
     finally:
         registry.close()
-    return [(Level.OK, f"answers, and has the schema of {settings.kafka.status_topic}")]
+    if found is not None:
+        return [(Level.OK, f"answers, and has the schema of {topic}")]
+    missing = f"answers, and does not have our schema under the subject {topic}-value"
+    if settings.schema_registry.register:
+        return [(Level.OK, f"{missing}: it is registered at the start")]
+    advice = "run `processor schemas register`, or set PROCESSOR_SCHEMA_REGISTRY__REGISTER=true"
+    return [(Level.CHANGE, f"{missing}: {advice}")]
 
 
 def _salesforce(settings: Settings) -> Iterable[Line]:

@@ -223,7 +223,9 @@ def _outbox(
 ) -> KafkaOutbox:
     kafka = settings.kafka
     schema = schema_text(STATUS_SCHEMA)
-    codec = StatusCodec(schema, prefix_for(schema, kafka.status_topic, registry), registry)
+    register = settings.schema_registry.register
+    prefix = prefix_for(schema, kafka.status_topic, registry, register=register)
+    codec = StatusCodec(schema, prefix, registry)
     return KafkaOutbox(
         kafka.bootstrap_servers,
         source,

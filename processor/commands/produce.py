@@ -46,7 +46,9 @@ def _send(stream: BinaryIO, settings: Settings, *, keep_time: bool) -> Summary:
     events = topics(settings).events()
     registry = connect_registry(settings, clock)
     schema = schema_text(EVENT_SCHEMA)
-    encoder = EventEncoder(schema, prefix_for(schema, kafka.events_topic, registry))
+    register = settings.schema_registry.register
+    prefix = prefix_for(schema, kafka.events_topic, registry, register=register)
+    encoder = EventEncoder(schema, prefix)
     producer = Producer(
         # Java's partitioner: a message whose other reports came from there stays in one partition.
         {"partitioner": "murmur2_random", "error_cb": Troubles("send events").tell}

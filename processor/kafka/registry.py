@@ -84,23 +84,32 @@ class Registry:
         that reading rights are enough afterwards. Raises ConfigError where the registry refuses
         it, Unavailable.
         """
-        schema = Schema(text, "AVRO")
+        found = self.look_up(subject, text)
+        return self._register(subject, Schema(text, "AVRO")) if found is None else found
+
+    def look_up(self, subject: str, text: str) -> int | None:
+        """The schema's id under the subject; None: it is not there. Changes nothing.
+
+        Raises Unavailable.
+        """
         try:
-            found = _ask(lambda: self._client.lookup_schema(subject, schema))
-            schema_id = found.schema_id
+            found = _ask(lambda: self._client.lookup_schema(subject, Schema(text, "AVRO")))
         except _NotFoundError:
-            schema_id = self._register(subject, schema)
-        if not isinstance(schema_id, int):
+            return None
+        if not isinstance(found.schema_id, int):
             raise Unavailable("Schema Registry: an answer without an id")
-        return schema_id
+        return found.schema_id
 
     def _register(self, subject: str, schema: Schema) -> int:
         try:
-            return _ask(lambda: self._client.register_schema(subject, schema))
+            schema_id = _ask(lambda: self._client.register_schema(subject, schema))
         except _RefusedError as error:
             raise ConfigError(f"the Schema Registry refuses {subject}: {error}") from error
         except _NotFoundError as error:
             raise Unavailable(f"Schema Registry: {error}") from error
+        if not isinstance(schema_id, int):
+            raise Unavailable("Schema Registry: an answer without an id")
+        return schema_id
 
     def close(self) -> None:
         """Close the connection."""
@@ -135,15 +144,27 @@ class Registry:
         self._unknown[schema_id] = now + UNKNOWN_FOR_S
 
 
-def prefix_for(schema_text: str, topic: str, registry: Registry | None) -> bytes:
-    """The framing of values that we write to a topic: Confluent's where there is a registry (the
-    schema is registered as `<topic>-value` where it is not yet), else single-object encoding.
+def prefix_for(
+    schema_text: str, topic: str, registry: Registry | None, *, register: bool = False
+) -> bytes:
+    """The framing of values that we write to a topic: Confluent's where there is a registry, else
+    single-object encoding. The schema has to be there as `<topic>-value`, unless we may `register`
+    it: a registry's subjects belong to whoever runs it.
 
     Raises ConfigError, Unavailable.
     """
     if registry is None:
         return single_object_prefix(schema_text)
-    return confluent_prefix(registry.register(f"{topic}-value", schema_text))
+    subject = f"{topic}-value"
+    if register:
+        return confluent_prefix(registry.register(subject, schema_text))
+    schema_id = registry.look_up(subject, schema_text)
+    if schema_id is None:
+        raise ConfigError(
+            f"the Schema Registry does not have our schema under the subject {subject}: run "
+            "`processor schemas register` once, or set PROCESSOR_SCHEMA_REGISTRY__REGISTER=true"
+        )
+    return confluent_prefix(schema_id)
 
 
 def register_schemas(registry: Registry, schemas: Mapping[str, str]) -> list[str]:

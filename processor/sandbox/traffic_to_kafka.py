@@ -52,11 +52,12 @@ class Encoders:
 
     def __init__(self, topic: str, registry: Registry | None = None) -> None:
         text = schema_text(SCHEMA)
-        self._plain = EventEncoder(text, prefix_for(text, topic, registry))
+        self._plain = EventEncoder(text, prefix_for(text, topic, registry, register=True))
         self._worded: EventEncoder | None = None
         if registry is not None:
             worded = _with_code_as_text(text)
-            self._worded = EventEncoder(worded, prefix_for(worded, f"{topic}-worded", registry))
+            prefix = prefix_for(worded, f"{topic}-worded", registry, register=True)
+            self._worded = EventEncoder(worded, prefix)
 
     @property
     def poisons(self) -> tuple[Poison, ...]:

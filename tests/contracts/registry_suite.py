@@ -14,7 +14,7 @@ from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
 from processor.core.report import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import ConfigError, Rejected
 from processor.kafka.avro import AvroDecoder
 from processor.kafka.framing import confluent_prefix, single_object_prefix
 from processor.kafka.registry import (
@@ -60,6 +60,10 @@ def decoder_of(registry: Registry) -> AvroDecoder:
     return AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
 
 
+def registered(text: str, topic: str, registry: Registry) -> bytes:
+    return prefix_for(text, topic, registry, register=True)
+
+
 def outcome(item: DeliveryEvent | Rejected) -> object:
     return item.reason if isinstance(item, Rejected) else item.code
 
@@ -68,9 +72,22 @@ class RegistryContract:
     """The cases. `registry_url` comes from the subclass."""
 
     def test_registering_twice_gives_the_same_id(self, registry: Registry, topic: str) -> None:
-        prefix = prefix_for(EVENT_SCHEMA, topic, registry)
+        prefix = registered(EVENT_SCHEMA, topic, registry)
         assert prefix[:1] == b"\x00"
+        assert registered(EVENT_SCHEMA, topic, registry) == prefix
+
+    def test_nothing_is_registered_unless_it_is_asked_for(
+        self, registry: Registry, topic: str
+    ) -> None:
+        subject = f"{topic}-value"
+        assert registry.look_up(subject, EVENT_SCHEMA) is None
+        with pytest.raises(ConfigError, match=rf"{subject}: run `processor schemas register`"):
+            prefix_for(EVENT_SCHEMA, topic, registry)
+        assert subject not in registry._client.get_subjects()
+
+        prefix = registered(EVENT_SCHEMA, topic, registry)
         assert prefix_for(EVENT_SCHEMA, topic, registry) == prefix
+        assert registry.look_up(subject, STATUS_SCHEMA) is None
 
     def test_register_schemas_tells_the_subjects(self, registry: Registry, topic: str) -> None:
         lines = register_schemas(registry, {f"{topic}e": EVENT_SCHEMA, f"{topic}s": STATUS_SCHEMA})
@@ -80,7 +97,7 @@ class RegistryContract:
         ]
 
     def test_both_framings_are_read_side_by_side(self, registry: Registry, topic: str) -> None:
-        confluent = write(EVENT_SCHEMA, report(), prefix_for(EVENT_SCHEMA, topic, registry))
+        confluent = write(EVENT_SCHEMA, report(), registered(EVENT_SCHEMA, topic, registry))
         single = write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA))
         events = decoder_of(registry).decode([Record(v) for v in (confluent, single) * 2])
         assert events == [DeliveryEvent("m", 220, NOW - 10, NOW, "00T1", "a")] * 4
@@ -101,7 +118,7 @@ class RegistryContract:
         assert event == DeliveryEvent("m", 402, NOW - 10, NOW, None, None)
 
     def test_an_unknown_id_is_rejected_alone(self, registry: Registry, topic: str) -> None:
-        good = write(EVENT_SCHEMA, report(), prefix_for(EVENT_SCHEMA, topic, registry))
+        good = write(EVENT_SCHEMA, report(), registered(EVENT_SCHEMA, topic, registry))
         values = [good, confluent_prefix(NOBODY) + good[5:], b"\0\xff\xff\xff\xff" + good[5:], good]
         events = decoder_of(registry).decode([Record(value) for value in values])
         assert [outcome(e) for e in events] == [220, "unknown_schema", "unknown_schema", 220]
@@ -141,7 +158,7 @@ class RegistryContract:
             "m", {101: NOW - 5, 220: NOW}, 220, "00T1", NOW, None, 0, 2, NOW,
             1, 101, NOW, Outcome.WRITTEN,
         )  # fmt: skip
-        prefix = prefix_for(STATUS_SCHEMA, topic, registry)
+        prefix = registered(STATUS_SCHEMA, topic, registry)
         value = StatusCodec(STATUS_SCHEMA, prefix, registry).encode(state)
         assert value.startswith(prefix)
         assert StatusCodec(STATUS_SCHEMA, prefix, registry).decode(value) == state

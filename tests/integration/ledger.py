@@ -80,7 +80,7 @@ class Ledger:
         self.latest: dict[str, MessageState] = {}
         self.versions: dict[str, list[MessageState]] = defaultdict(list)
         schema = schema_text("delivery_status.avsc")
-        prefix = prefix_for(schema, names.status, stage.registry)
+        prefix = prefix_for(schema, names.status, stage.registry, register=True)
         self._codec = StatusCodec(schema, prefix, stage.registry)
 
     def owed(self) -> int:

@@ -279,6 +279,7 @@ class Stage:
             "HTTP__HOST": "127.0.0.1",
             "HTTP__PORT": "0",
             **({"SCHEMA_REGISTRY__URL": self.registry_url} if self.registry_url else {}),
+            "SCHEMA_REGISTRY__REGISTER": "true",
             **settings,
         }
         outside = {k: v for k, v in os.environ.items() if not k.startswith("PROCESSOR_")}

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import requests
 
 from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
 from processor.sandbox.org import Fault, FaultKind, RequestKind
@@ -246,6 +247,35 @@ def test_check_says_ok_to_everything_that_is_as_it_must_be(
     assert code == 0, said
     assert {line.split()[0] for line in said.splitlines()} == {"ok"}
     assert {line.split()[1] for line in said.splitlines()} == {"kafka:", "registry:", "salesforce:"}
+
+
+@pytest.mark.registry
+def test_neither_check_nor_run_nor_produce_registers_a_schema(
+    kafka: Broker, registry_url: str, tmp_path: Path
+) -> None:
+    stage = Stage(kafka.bootstrap_servers, tmp_path, registry_url=registry_url)
+    subjects = [f"{stage.names.status}-value", f"{stage.names.events}-value"]
+    no = {"SCHEMA_REGISTRY__REGISTER": "false"}
+
+    def there() -> list[str]:
+        known = requests.get(f"{registry_url}/subjects", timeout=10).json()
+        return [subject for subject in subjects if subject in known]
+
+    try:
+        code, said = checked(stage, "check", **no)
+        assert code == 1
+        assert f"under the subject {subjects[0]}: run `processor schemas register`" in said
+        code, said = ended(stage.start("run", **no))
+        assert code == 2
+        assert f"under the subject {subjects[0]}: run `processor schemas register`" in said
+        code, said = ended(stage.start("produce", "produce", str(SAMPLES), **no))
+        assert code == 2
+        assert there() == []
+        assert stage.start("register", "schemas", "register", **no).wait() == 0
+        assert there() == subjects
+        assert checked(stage, "again", **no)[0] == 0
+    finally:
+        stage.close()
 
 
 def test_check_says_what_to_change_and_goes_on_to_the_next_part(stage: Stage) -> None:
