@@ -25,12 +25,10 @@ COPY --from=build /opt/processor /opt/processor
 
 ENV PATH=/opt/processor/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
-    PROCESSOR_HTTP__PORT=9108 \
-    PROCESSOR_STATE__DIR=/var/lib/processor
+    PYTHONUNBUFFERED=1
 USER 10001:10001
 EXPOSE 9108
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen('http://127.0.0.1:' + os.environ['PROCESSOR_HTTP__PORT'] + '/healthz', timeout=4)"]
+    CMD ["processor", "health"]
 ENTRYPOINT ["processor"]
 CMD ["run"]

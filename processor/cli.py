@@ -82,18 +82,37 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=version("sms-status-processor"))
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    parser.set_defaults(command=_helping(parser))
     _run(_with_config(commands, "run", "process events until told to stop"))
     _check(_with_config(commands, "check", "check the broker, topics, registry and org"))
     _produce(_with_config(commands, "produce", "delivery reports (JSON Lines) -> the events topic"))
     _rekey(_with_config(commands, "rekey", "copy events to a topic that is keyed by message id"))
     _forget(_with_config(commands, "forget", "erase one message (personal-data requests)"))
     _schemas(commands)
+    _health(_with_config(commands, "health", "ask the process on this machine whether it is well"))
     _demo(commands.add_parser("demo", help="the whole job on a sandbox broker and org"))
     _codes(commands.add_parser("codes", help="the catalogue of status codes"))
     settings = commands.add_parser("settings", help="every setting, its type and default")
     settings.set_defaults(command=_settings_command)
     return parser
+
+
+def _helping(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:
+    """For want of a command."""
+
+    def command(_options: argparse.Namespace) -> int:
+        parser.print_help(sys.stderr)
+        return EXIT_CONFIG
+
+    return command
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def _with_config(
@@ -112,7 +131,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=_seconds,
         metavar="SECONDS",
         help="with --once: exit with 1 when something is still owed after so long",
     )
@@ -120,6 +139,10 @@ def _run(parser: argparse.ArgumentParser) -> None:
     def command(options: argparse.Namespace) -> int:
         from processor.commands.run import run
 
+        if options.timeout is not None and not options.once:
+            parser.error(
+                "--timeout is only for --once; without it, run goes on until it is stopped"
+            )
         return run(options.config, once=options.once, timeout_s=options.timeout)
 
     parser.set_defaults(command=command)
@@ -197,7 +220,8 @@ def _forget(parser: argparse.ArgumentParser) -> None:
 
 def _schemas(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     group = commands.add_parser("schemas", help="the Avro schemas")
-    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND")
+    group.set_defaults(command=_helping(group))
     register = _with_config(verbs, "register", "register the schemas with the Schema Registry")
 
     def command(options: argparse.Namespace) -> int:
@@ -206,6 +230,15 @@ def _schemas(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         return register(options.config)
 
     register.set_defaults(command=command)
+
+
+def _health(parser: argparse.ArgumentParser) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.health import health
+
+        return health(options.config)
+
+    parser.set_defaults(command=command)
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:

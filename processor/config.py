@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from pathlib import Path
@@ -26,7 +27,14 @@ from processor.config_sections import (
     State,
     Worker,
 )
-from processor.config_sources import Found, from_environment, from_file, unknown_setting
+from processor.config_sources import (
+    CONFIG_VARIABLE,
+    Found,
+    from_environment,
+    from_file,
+    place,
+    unknown_setting,
+)
 from processor.errors import ConfigError
 
 
@@ -48,7 +56,7 @@ class Settings:
         """The section. Raises ConfigError when it is not enough to log in."""
         problems = missing(self, ("salesforce",))
         if problems:
-            raise _error(problems)
+            raise _error([_placed(text, {}, None) for text in problems])
         return self.salesforce
 
 
@@ -101,21 +109,23 @@ def load_settings(
 ) -> Settings:
     """The settings of a file (`path`, else $PROCESSOR_CONFIG, else none) and the environment.
 
-    `needs`: what the command can't do without, of kafka, registry, salesforce, state. `also`:
+    `needs`: what the command can't do without, of kafka, registry, salesforce. `also`:
     more checks, each a line `SETTING: what is wrong; what to write`. Raises ConfigError with
     every problem, one a line.
     """
     environ = os.environ if environ is None else environ
-    path = path or environ.get("PROCESSOR_CONFIG") or None
+    named = path or environ.get(CONFIG_VARIABLE)
+    file = Path(named) if named else None
     problems: list[str] = []
-    found = from_file(Path(path), problems) if path else {}
+    found = {} if file is None else from_file(file)
     found |= from_environment(environ, problems)
     values, failed = _typed(found, problems)
     settings = Settings(
         **{name: cls(**values[name]) for name, cls in get_type_hints(Settings).items()}
     )
     more = missing(settings, needs) + cross_check(settings) + (also(settings) if also else [])
-    problems += [text for text in more if text.partition(":")[0] not in failed]
+    more = [text for text in more if text.partition(":")[0] not in failed]
+    problems += [_placed(text, found, file) for text in more]
     if problems:
         raise _error(problems)
     return settings
@@ -130,7 +140,7 @@ def _typed(
     failed = set()
     for name, item in found.items():
         if name not in declared:
-            problems.append(unknown_setting(item.where, name, declared))
+            problems.append(unknown_setting(item, name, declared))
             continue
         section, target = declared[name]
         kind: Kind = target.metadata["kind"]
@@ -140,6 +150,17 @@ def _typed(
             problems.append(f"{item.where}: {error}")
             failed.add(name)
     return values, failed
+
+
+def _placed(text: str, found: Mapping[str, Found], file: Path | None) -> str:
+    """The text with each setting's name as its user writes it, where he has or where he would."""
+
+    def written(match: re.Match[str]) -> str:
+        known = found.get(match[0])
+        return place(match[0], file) if known is None else known.where
+
+    names = "|".join(sorted(_declared(), key=len, reverse=True))
+    return re.sub(rf"\b({names})\b", written, text)
 
 
 def _error(problems: list[str]) -> ConfigError:

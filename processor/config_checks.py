@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
@@ -19,15 +20,13 @@ _FIELD_NAME: Final = re.compile(r"[A-Za-z]\w*")
 
 
 def missing(settings: Settings, needs: Iterable[str]) -> list[str]:
-    """What a command can't do without: of kafka, registry, salesforce, state."""
+    """What a command can't do without: of kafka, registry, salesforce."""
     wanted = set(needs)
     problems = []
     if "kafka" in wanted and not settings.kafka.bootstrap_servers:
         problems.append("KAFKA__BOOTSTRAP_SERVERS: is missing; write host:port,host:port")
     if "registry" in wanted and settings.schema_registry.url is None:
         problems.append("SCHEMA_REGISTRY__URL: is missing; write http://host:port")
-    if "state" in wanted and settings.state.dir is None:
-        problems.append("STATE__DIR: is missing; write a directory of this process's own")
     if "salesforce" in wanted:
         problems += _missing_login(settings)
     return problems
@@ -75,6 +74,12 @@ def _kafka(settings: Settings) -> list[str]:
         problems.append(
             f"KAFKA__SESSION_TIMEOUT_S: is too short; write {MIN_SESSION_TIMEOUT_S:g} or more, so "
             "that a dead process's transaction is aborted before its partitions move"
+        )
+    longest_s = _poll_interval_s(settings)
+    if kafka.group_protocol == "classic" and kafka.session_timeout_s > (longest_s or math.inf):
+        problems.append(
+            f"KAFKA__SESSION_TIMEOUT_S: is longer than the poll interval; write {longest_s:g} or "
+            "less, or raise max.poll.interval.ms in KAFKA__OPTIONS"
         )
     if "session.timeout.ms" in kafka.options:
         problems.append(
@@ -124,6 +129,15 @@ def _fields(settings: Settings) -> list[str]:
     return problems
 
 
+def _poll_interval_s(settings: Settings) -> float | None:
+    """None: it is not a number."""
+    raw = settings.kafka.options.get("max.poll.interval.ms")
+    try:
+        return DEFAULT_MAX_POLL_INTERVAL_S if raw is None else float(raw) / 1000
+    except ValueError:
+        return None
+
+
 def _times(settings: Settings) -> list[str]:
     """A request must end within the revoke deadline, and that within the poll interval."""
     problems = []
@@ -134,20 +148,22 @@ def _times(settings: Settings) -> list[str]:
             f"WORKER__REVOKE_DEADLINE_S: a request to Salesforce may take {request_s:g} s with "
             "connecting; write more than that, or shorten SALESFORCE__REQUEST_TIMEOUT_S"
         )
-    raw = settings.kafka.options.get("max.poll.interval.ms")
-    try:
-        poll_s = DEFAULT_MAX_POLL_INTERVAL_S if raw is None else float(raw) / 1000
-    except ValueError:
+    poll_s = _poll_interval_s(settings)
+    if poll_s is None:
         problems.append("KAFKA__OPTIONS: max.poll.interval.ms is not a number")
-    else:
-        if revoke_s >= poll_s:
-            problems.append(
-                f"WORKER__REVOKE_DEADLINE_S: must be less than the poll interval; write less than "
-                f"{poll_s:g}, or raise max.poll.interval.ms in KAFKA__OPTIONS"
-            )
+    elif revoke_s >= poll_s:
+        problems.append(
+            f"WORKER__REVOKE_DEADLINE_S: must be less than the poll interval; write less than "
+            f"{poll_s:g}, or raise max.poll.interval.ms in KAFKA__OPTIONS"
+        )
     if settings.worker.shutdown_deadline_s < revoke_s:
         problems.append(
             "WORKER__SHUTDOWN_DEADLINE_S: is shorter than WORKER__REVOKE_DEADLINE_S; write as much"
+        )
+    if settings.http.health_limit_s <= revoke_s:
+        problems.append(
+            "HTTP__HEALTH_LIMIT_S: a hand-over may take WORKER__REVOKE_DEADLINE_S, and the process "
+            f"is not to be restarted in the middle of it; write more than {revoke_s:g}"
         )
     if settings.batch.catch_up_max_records < settings.batch.max_records:
         problems.append(

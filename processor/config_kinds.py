@@ -22,6 +22,7 @@ _SECRET_OPTION: Final = re.compile(
 )
 _USER_INFO: Final = re.compile(r"//[^/@]*@")
 MASK: Final = "***"
+DECADE_S: Final = 315_360_000.0  # whatever a duration is added to stays a time
 
 Scalar = str | int | float | bool
 
@@ -58,10 +59,12 @@ class WrongValueError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of setting. `name` is for the table of settings."""
+    """A type of setting. `name` is for the table of settings; a number has bounds."""
 
     name: str
     read: Callable[[Any], Any]
+    least: float | None = None
+    most: float | None = None
 
 
 def _text(raw: object) -> str:
@@ -163,31 +166,32 @@ NAMES: Final = Kind("map", _names)
 OPTIONS: Final = Kind("map", _options)
 
 
-def seconds(least: float = 0.001) -> Kind:
-    """A duration of at least so many seconds."""
+def seconds(least: float = 0.001, most: float = DECADE_S) -> Kind:
+    """A duration in a range."""
 
     def read(raw: object) -> float:
         number = _number(raw)
         if number < least:
             raise WrongValueError(f"is too short: write {least:g} or more seconds")
+        if number > most:
+            raise WrongValueError(f"is too long: write at most {most:.12g} seconds")
         return number
 
-    return Kind("seconds", read)
+    return Kind("seconds", read, least, most)
 
 
-def whole(least: int, most: int | None = None) -> Kind:
+def whole(least: int, most: int) -> Kind:
     """A whole number in a range."""
 
     def read(raw: object) -> int:
         number = _number(raw)
         if number != int(number):
             raise WrongValueError("is not a whole number")
-        if number < least or (most is not None and number > most):
-            limit = f"{least} or more" if most is None else f"{least} to {most}"
-            raise WrongValueError(f"is out of range: write {limit}")
+        if not least <= number <= most:
+            raise WrongValueError(f"is out of range: write {least} to {most}")
         return int(number)
 
-    return Kind("number", read)
+    return Kind("number", read, least, most)
 
 
 def one_of(*choices: str) -> Kind:

@@ -28,6 +28,10 @@ from processor.errors import ConfigError
 
 CONNECT_TIMEOUT_S: Final = 5.0  # of the time that a request to Salesforce may take
 DAY_S: Final = 86_400.0
+MAX_SESSION_S: Final = 3_600.0  # librdkafka's session.timeout.ms
+MAX_BATCH_RECORDS: Final = 1_000_000  # of one call to librdkafka's consume
+MAX_WINDOW_ROWS: Final = 1_000_000  # some hundred MB
+MAX_MAP_BYTES: Final = 1 << 44  # the largest file on ext4
 DEFAULT_FIELDS: Final = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
 _TOPIC: Final = matching(r"[A-Za-z0-9._-]{1,249}", "letters, digits, dots, dashes, underscores")
 
@@ -87,7 +91,7 @@ class Kafka:
     session_timeout_s: float = field(
         default=45.0,
         metadata=_about(
-            seconds(),
+            seconds(most=MAX_SESSION_S),
             "a process silent for so long has died; 20 or more; with group_protocol consumer "
             "the broker decides",
         ),
@@ -228,7 +232,8 @@ class Salesforce:
         metadata=_about(seconds(0), "a row waits so long for others to share its API call"),
     )
     window_rows: int = field(
-        default=4_000, metadata=_about(whole(200), "rows in the writer's hands at most")
+        default=4_000,
+        metadata=_about(whole(200, MAX_WINDOW_ROWS), "rows in the writer's hands at most"),
     )
 
     @property
@@ -253,8 +258,8 @@ class Salesforce:
 class State:
     """The local store."""
 
-    dir: Path | None = field(
-        default=None,
+    dir: Path = field(
+        default=Path("/var/lib/processor"),
         metadata=_about(
             PATH, "the local store's directory, this process's own; it may be deleted at any time"
         ),
@@ -266,26 +271,26 @@ class State:
         ),
     )
     map_limit_bytes: int = field(
-        default=64 << 30, metadata=_about(whole(1 << 24), "a partition's file may grow so large")
+        default=64 << 30,
+        metadata=_about(whole(1 << 24, MAX_MAP_BYTES), "a partition's file may grow so large"),
     )
-
-    def require_dir(self) -> Path:
-        """The directory. Raises ConfigError when there is none."""
-        if self.dir is None:
-            raise ConfigError("STATE__DIR: is missing; write a directory of this process's own")
-        return self.dir
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """How many events are taken at once."""
 
-    max_records: int = field(default=5_000, metadata=_about(whole(1), "when there is no lag"))
+    max_records: int = field(
+        default=5_000, metadata=_about(whole(1, MAX_BATCH_RECORDS), "when there is no lag")
+    )
     catch_up_max_records: int = field(
-        default=50_000, metadata=_about(whole(1), "while catching up: larger batches collapse more")
+        default=50_000,
+        metadata=_about(
+            whole(1, MAX_BATCH_RECORDS), "while catching up: larger batches collapse more"
+        ),
     )
     timeout_s: float = field(
-        default=0.5, metadata=_about(seconds(), "a batch waits at most so long for events")
+        default=0.5, metadata=_about(seconds(most=60), "a batch waits at most so long for events")
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -20,6 +23,8 @@ Probe = Callable[[], tuple[bool, str]]
 """Whether all is well, and a word on why not."""
 
 _REQUEST_TIMEOUT_S: Final = 10.0  # a client that says nothing for so long is hung up on
+_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - not to listen on
+_OF_THE_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
@@ -42,8 +47,25 @@ class Heartbeat:
         return False, f"the loop has not turned for {age_s:.0f} s"
 
 
+def _family(host: str, port: int) -> socket.AddressFamily:
+    """Of the address. Raises OSError where it is none, OverflowError for a port that is none."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return found[0][0]
+
+
+def loopback_of(host: str) -> str:
+    """Where a process on this machine reaches what listens on `host`."""
+    return _LOOPBACKS.get(host := _bare(host), host)
+
+
+def _bare(host: str) -> str:
+    """An IPv6 address may be written as in a URL."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 class HttpServer:
-    """Serves from `start` to `close`. Port 0 takes any free one, which `port` then tells.
+    """Serves from `start` to `close`. Port 0 takes any free one, which `port` then tells; the host
+    `::` takes IPv4 too.
 
     `healthy` answers /healthz (restart me if not), `ready` /readyz. Raises ConfigError when the
     address can't be listened on.
@@ -53,10 +75,17 @@ class HttpServer:
         self, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe
     ) -> None:
         try:
-            self._server = _Server((host, port), registry, healthy, ready)
-        except (OSError, OverflowError) as error:
+            self._server = _Server((_bare(host), port), registry, healthy, ready)
+        except (OSError, UnicodeError) as error:
+            why = getattr(error, "strerror", None) or error
+            if getattr(error, "errno", None) in _OF_THE_PORT:
+                raise ConfigError(
+                    f"HTTP__PORT: can't listen on port {port} of {host} ({why}); "
+                    "write one that is free and that this user may take (1024 or more)"
+                ) from error
             raise ConfigError(
-                f"HTTP__PORT: can't listen on {host}:{port} ({error}); write a free port"
+                f"HTTP__HOST: can't listen on {host} ({why}); write an address of this "
+                "machine, 0.0.0.0 for all, or :: for all with IPv6"
             ) from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), name="http", daemon=True
@@ -90,7 +119,14 @@ class _Server(ThreadingHTTPServer):
     ) -> None:
         self.registry = registry
         self.probes = {"/healthz": healthy, "/readyz": ready}
+        self.address_family = _family(*address)
         super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        TCPServer.server_bind(self)  # HTTPServer's asks the DNS for a name that nobody needs
+        self.server_name, self.server_port = "processor", int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base's
         """A client that has hung up is not our concern; anything else is a bug."""

@@ -67,7 +67,53 @@ def test_missing_settings_exit_with_2_and_say_which(
         monkeypatch.delenv(f"PROCESSOR_{name}", raising=False)
     assert main(command) == 2
     wanted = "SCHEMA_REGISTRY__URL" if command[0] == "schemas" else "KAFKA__BOOTSTRAP_SERVERS"
-    assert wanted in capsys.readouterr().err
+    assert f"PROCESSOR_{wanted}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "produce -", "rekey raw", "forget m"])
+def test_what_the_kafka_client_refuses_is_told_with_the_rest(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for wrong, told in {
+        '{"no.such.property": 1}': 'No such configuration property: "no.such.property"',
+        '{"acks": 1}': "acks can't be set",
+        '{"security.protocol": "SSL", "ssl.ca.location": "/none"}': "ssl.ca.location",
+        '{"linger.ms": "soon"}': "queue.buffering.max.ms",  # its other name
+        '{"fetch.min.bytes": -1}': "fetch.min.bytes",
+    }.items():
+        monkeypatch.setenv("PROCESSOR_KAFKA__OPTIONS", wrong)
+        monkeypatch.setenv("PROCESSOR_HTTP__PORT", "x")
+        assert main(command.split()) == 2
+        said = capsys.readouterr().err
+        assert "PROCESSOR_HTTP__PORT: is not a number" in said
+        (line,) = [line for line in said.splitlines() if "PROCESSOR_KAFKA__OPTIONS: " in line]
+        assert told in line
+
+
+@pytest.mark.parametrize("command", ["", "schemas"])
+def test_without_a_command_the_help_says_which_there_are(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command.split()) == 2
+    assert "commands:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("run --timeout 5", "--timeout is only for --once"),
+        ("run --once --timeout nan", "invalid"),
+        ("run --once --timeout -1", "invalid"),
+        ("run --once --timeout soon", "invalid"),
+    ],
+)
+def test_arguments_that_make_no_sense_exit_with_2(
+    arguments: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments.split())
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_exits_with_2(

@@ -72,7 +72,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert settings.kafka.options == {"security.protocol": "SSL"}
     assert settings.salesforce.fields == {"Status": "category"}
     assert settings.batch.timeout_s == 2.0  # an empty variable is one that is not set
-    assert settings.state.require_dir() == Path("/var/lib/x")
+    assert settings.state.dir == Path("/var/lib/x")
     assert load_settings(None, environ | {"PROCESSOR_CONFIG": str(file)}) == settings
 
 
@@ -105,18 +105,31 @@ def test_lists_and_maps_in_the_environment_are_json() -> None:
         ("BATCH__TIMEOUT_S", "nan", "not a finite number"),
         ("BATCH__TIMEOUT_S", "-1", "too short: write 0.001 or more"),
         ("BATCH__MAX_RECORDS", "1.5", "not a whole number"),
-        ("BATCH__MAX_RECORDS", "0", "out of range: write 1 or more"),
+        ("BATCH__MAX_RECORDS", "0", "out of range: write 1 to 1000000"),
+        ("BATCH__CATCH_UP_MAX_RECORDS", "1000001", "out of range: write 1 to 1000000"),
+        ("BATCH__TIMEOUT_S", "3e6", "too long: write at most 60 seconds"),
+        ("STATE__RETENTION_S", "1e300", "too long: write at most 315360000 seconds"),
+        ("KAFKA__SESSION_TIMEOUT_S", "301", "write 300 or less, or raise max.poll.interval.ms"),
+        ("HTTP__HEALTH_LIMIT_S", "30", "write more than 30"),
         ("HTTP__PORT", "70000", "write 0 to 65535"),
         ("KAFKA__OPTIONS", "a=b", 'not JSON: write {"property.name": "value"}'),
         ("KAFKA__OPTIONS", "[1]", "has the wrong shape"),
         ("KAFKA__OPTIONS", '{"a": null}', "no text, number or truth value: a"),
-        ("KAFKA__OPTIONS", '{"session.timeout.ms": 30000}', "set KAFKA__SESSION_TIMEOUT_S"),
+        (
+            "KAFKA__OPTIONS",
+            '{"session.timeout.ms": 30000}',
+            "set PROCESSOR_KAFKA__SESSION_TIMEOUT_S",
+        ),
         ("KAFKA__OPTIONS", '{"max.poll.interval.ms": 9000}', "write less than 9"),
         ("KAFKA__OPTIONS", '{"max.poll.interval.ms": "x"}', "is not a number"),
         ("KAFKA__GROUP_PROTOCOL", "new", "is none of classic, consumer"),
         ("KAFKA__SESSION_TIMEOUT_S", "19", "write 20 or more"),
         ("KAFKA__EVENTS_TOPIC", "a b", "is malformed"),
-        ("KAFKA__STATUS_TOPIC", "sms.delivery-events", "the same topic as KAFKA__EVENTS_TOPIC"),
+        (
+            "KAFKA__STATUS_TOPIC",
+            "sms.delivery-events",
+            "same topic as PROCESSOR_KAFKA__EVENTS_TOPIC",
+        ),
         ("EVENTS__TIME_FIELDS", "[]", "is not a list of names"),
         ("SCHEMA_REGISTRY__URL", "registry:8081", "write http://host:port"),
         ("SCHEMA_REGISTRY__REGISTER", "yes", "write true or false"),
@@ -129,13 +142,13 @@ def test_lists_and_maps_in_the_environment_are_json() -> None:
         ("SALESFORCE__FIELDS", '{"1 A": "code"}', "not the API name of a field"),
         ("SALESFORCE__REQUEST_TIMEOUT_S", "25", "WORKER__REVOKE_DEADLINE_S"),
         ("SALESFORCE__PRIVATE_KEY_FILE", "/none", "SALESFORCE__PRIVATE_KEY_FILE: there is no such"),
-        ("SALESFORCE__USERNAME", "u", "PRIVATE_KEY_FILE: is missing beside SALESFORCE__USERNAME"),
+        ("SALESFORCE__USERNAME", "u", "FILE: is missing beside PROCESSOR_SALESFORCE__USERNAME"),
         ("WORKER__REVOKE_DEADLINE_S", "300", "must be less than the poll interval"),
-        ("WORKER__SHUTDOWN_DEADLINE_S", "5", "shorter than WORKER__REVOKE_DEADLINE_S"),
-        ("BATCH__CATCH_UP_MAX_RECORDS", "10", "less than BATCH__MAX_RECORDS"),
+        ("WORKER__SHUTDOWN_DEADLINE_S", "5", "shorter than PROCESSOR_WORKER__REVOKE_"),
+        ("BATCH__CATCH_UP_MAX_RECORDS", "10", "less than PROCESSOR_BATCH__MAX_RECORDS"),
         ("LOG__FORMAT", "xml", "is none of kv, json"),
-        ("KAFKA__GRUOP_ID", "x", "did you mean KAFKA__GROUP_ID?"),
-        ("KAFKA_GROUP_ID", "x", "did you mean KAFKA__GROUP_ID?"),
+        ("KAFKA__GRUOP_ID", "x", "did you mean PROCESSOR_KAFKA__GROUP_ID?"),
+        ("KAFKA_GROUP_ID", "x", "did you mean PROCESSOR_KAFKA__GROUP_ID?"),
         ("kafka__group_id", "x", "did you mean PROCESSOR_KAFKA__GROUP_ID?"),
         ("NONSENSE__HERE", "x", "`processor settings` lists them"),
     ],
@@ -147,23 +160,36 @@ def test_a_wrong_value_is_named_with_what_to_write(name: str, value: str, told: 
 def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     file = tmp_path / "processor.toml"
     file.write_text('surprise = 1\n[kafka]\ngroup_protocol = "x"\n[log]\nlevle = "INFO"\n')
-    found = problems({"HTTP__PORT": "x"}, "kafka", "state", "registry", "salesforce", file=file)
+    found = problems({"HTTP__PORT": "x"}, "kafka", "registry", "salesforce", file=file)
     assert [line.partition(":")[0] for line in found] == [
         f"surprise in {file}",
-        f"KAFKA__GROUP_PROTOCOL in {file}",
-        f"LOG__LEVLE in {file}",
-        "HTTP__PORT",
-        "KAFKA__BOOTSTRAP_SERVERS",
-        "SCHEMA_REGISTRY__URL",
-        "STATE__DIR",
-        "SALESFORCE__DOMAIN",
-        "SALESFORCE__CONSUMER_KEY",
-        "SALESFORCE__CONSUMER_SECRET",
+        f"kafka.group_protocol in {file}",
+        f"log.levle in {file}",
+        "PROCESSOR_HTTP__PORT",
+        f"kafka.bootstrap_servers in {file}",
+        f"schema_registry.url in {file}",
+        f"salesforce.domain in {file}",
+        f"salesforce.consumer_key in {file}",
+        f"salesforce.consumer_secret in {file}",
     ]
+    assert "did you mean log.level?" in found[2]
+
+
+def test_a_setting_is_named_as_its_user_writes_it(tmp_path: Path) -> None:
+    file = tmp_path / "processor.toml"
+    file.write_text("[worker]\nrevoke_deadline_s = 20\n")
+    shorten = "PROCESSOR_SALESFORCE__REQUEST_TIMEOUT_S"
+    (line,) = problems({"SALESFORCE__REQUEST_TIMEOUT_S": "20"}, file=file)
+    assert line.startswith(f"worker.revoke_deadline_s in {file}: ")
+    assert line.endswith(f"or shorten {shorten}")
+    (line,) = problems({}, "kafka")
+    assert line.startswith("PROCESSOR_KAFKA__BOOTSTRAP_SERVERS: is missing")
 
 
 def test_checks_of_other_parts_are_told_with_ours() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)BOOTSTRAP.*KAFKA__OPTIONS: acks can't be set"):
+    with pytest.raises(
+        ConfigError, match=r"(?s)BOOTSTRAP.*PROCESSOR_KAFKA__OPTIONS: acks can't be set"
+    ):
         load_settings(None, {}, also=lambda _: ["KAFKA__OPTIONS: acks can't be set"])
 
 
@@ -176,8 +202,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, text: str | None) -
     file = tmp_path / "processor.toml"
     if text is not None:
         file.write_bytes(text.encode("latin-1"))
-    (line,) = problems({}, file=file)
+    (line,) = problems({"HTTP__PORT": "x"}, "kafka", "registry", "salesforce", file=file)
     assert str(file) in line
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "processor.toml"
+    file.write_bytes(b'\xef\xbb\xbf[kafka]\r\nbootstrap_servers = "a:1"\r\n')
+    assert load_settings(file, {}).kafka.bootstrap_servers == "a:1"
 
 
 def test_with_the_consumer_protocol_the_broker_decides_the_session() -> None:
@@ -226,8 +258,6 @@ def test_what_is_not_set_is_only_missed_by_who_needs_it() -> None:
     settings = load_settings(None, {}, needs=())
     with pytest.raises(ConfigError, match="SALESFORCE__CONSUMER_KEY: is missing"):
         settings.require_salesforce()
-    with pytest.raises(ConfigError, match="STATE__DIR: is missing"):
-        settings.state.require_dir()
 
 
 def test_a_key_file_that_is_no_text_is_a_setting_to_change(tmp_path: Path) -> None:
@@ -286,4 +316,4 @@ def test_what_kubernetes_tells_of_a_service_named_processor_is_not_a_setting() -
         "PROCESSOR_METRICS_SERVICE_HOST": "10.0.0.8",
     }
     assert load_settings(None, BROKER | links) == load_settings(None, BROKER)
-    assert "did you mean HTTP__PORT?" in problems({"HTTP_PORT": "9108"})[0]
+    assert "did you mean PROCESSOR_HTTP__PORT?" in problems({"HTTP_PORT": "9108"})[0]

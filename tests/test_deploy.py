@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from processor.config import setting_names
+from processor.config import Settings, setting_names
 from processor.resources import schema_text
 from processor.sandbox.org import OrgSettings
 from tests.needs import do_without
@@ -172,12 +172,17 @@ def test_the_loader_refuses_what_is_wrong(loader: Path, tmp_path: Path) -> None:
     assert run(loader, wrong).returncode != 0
 
 
-@pytest.mark.parametrize("file", ["docker-compose.yml", "Dockerfile"])
-def test_every_variable_is_a_setting(file: str) -> None:
-    text = (ROOT / file).read_text(encoding="utf-8")
-    variables = set(re.findall(r"\bPROCESSOR_([A-Z_]+)", text))
+def test_every_variable_is_a_setting() -> None:
+    variables = set(re.findall(r"\bPROCESSOR_([A-Z_]+)", COMPOSE.read_text(encoding="utf-8")))
     assert variables
     assert variables - set(setting_names()) == set()
+
+
+def test_the_image_sets_nothing_that_would_beat_a_mounted_file() -> None:
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    assert "PROCESSOR_" not in text
+    assert f"install -d -o processor -g processor -m 0700 {Settings().state.dir}\n" in text
+    assert f"EXPOSE {Settings().http.port}\n" in text
 
 
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
+from processor.cli import main
 from processor.errors import ConfigError
 from processor.http import Heartbeat, HttpServer
 from tests.patience import patient
@@ -93,8 +94,50 @@ def test_a_probe_that_breaks_is_logged(
 
 
 def test_a_port_that_is_taken_is_a_setting_to_change(server: HttpServer) -> None:
-    with pytest.raises(ConfigError, match=r"HTTP__PORT: can't listen on 127.0.0.1"):
+    with pytest.raises(ConfigError, match=r"HTTP__PORT: .* write one that is free"):
         HttpServer("127.0.0.1", server.port, CollectorRegistry(), *[lambda: (True, "")] * 2)
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1", "2001:db8::1", "a..b"])
+def test_an_address_of_another_machine_is_a_setting_to_change(host: str) -> None:
+    with pytest.raises(ConfigError, match=rf"HTTP__HOST: can't listen on {host} .*0\.0\.0\.0"):
+        HttpServer(host, 0, CollectorRegistry(), *[lambda: (True, "")] * 2)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [
+        ("::", ("127.0.0.1", "::1")),
+        ("[::]", ("127.0.0.1", "::1")),
+        ("::1", ("::1",)),
+        ("0.0.0.0", ("127.0.0.1",)),  # noqa: S104 - that is the point
+        ("127.0.0.1", ("127.0.0.1",)),
+        ("localhost", ("localhost",)),
+    ],
+)
+def test_every_address_of_the_machine_can_be_listened_on(
+    host: str, reached: tuple[str, ...], health: Health, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    server = HttpServer(host, 0, CollectorRegistry(), lambda: health.well, lambda: health.ready)
+    server.start()
+    try:
+        for address in reached:
+            with socket.create_connection((address, server.port), 5) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+                assert b" 200 " in connection.recv(100)
+        monkeypatch.setenv("PROCESSOR_HTTP__HOST", host)
+        monkeypatch.setenv("PROCESSOR_HTTP__PORT", str(server.port))
+        assert main(["health"]) == 0
+        assert capsys.readouterr().out == "ok\n"
+        health.well = (False, "the loop has not turned for 200 s")
+        assert main(["health"]) == 1
+        assert capsys.readouterr().out == "the loop has not turned for 200 s\n"
+    finally:
+        server.close()
+    assert main(["health"]) == 1
+    assert f"port {server.port}: " in capsys.readouterr().out
 
 
 def test_a_server_that_was_not_started_can_be_closed() -> None:

@@ -10,7 +10,8 @@ from enum import StrEnum
 
 from processor.clock import SystemClock
 from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, topics
-from processor.config import Settings, load_settings
+from processor.commands.loading import load
+from processor.config import Settings
 from processor.errors import ConfigError, ProcessorError
 from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
@@ -31,7 +32,7 @@ Line = tuple[Level, str]
 
 def check(config: str | None) -> int:
     """1 when something has to be changed, else 0."""
-    settings = load_settings(config, needs=("kafka", "salesforce", "state"))
+    settings = load(config, needs=("kafka", "salesforce"))
     set_up_logging("ERROR", settings.log.format)
     levels = set()
     for name, look in (("kafka", _topics), ("registry", _registry), ("salesforce", _salesforce)):

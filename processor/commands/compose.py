@@ -114,7 +114,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             ),
         )
         store = LmdbStore(
-            settings.state.require_dir(),
+            settings.state.dir,
             facts.status_topic_id,
             clock=clock,
             delete_retention_ms=facts.delete_retention_ms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processor.commands.compose import topics
-from processor.config import load_settings
+from processor.commands.loading import load
 from processor.core.report import check_message_id
 from processor.errors import ConfigError, Rejected
 from processor.kafka.forget import Forgetting, KeysOnly, require_rest
@@ -14,7 +14,7 @@ from processor.logs import set_up_logging
 
 def forget(config: str | None, message_id: str) -> int:
     """0; 1 when nothing is known of the message."""
-    settings = load_settings(config, needs=("kafka",))
+    settings = load(config)
     set_up_logging("WARNING", settings.log.format)
     try:
         check_message_id(message_id)

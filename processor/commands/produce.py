@@ -12,7 +12,8 @@ from confluent_kafka import Producer
 
 from processor.clock import SystemClock
 from processor.commands.compose import EVENT_SCHEMA, connect_registry, topics
-from processor.config import Settings, load_settings
+from processor.commands.loading import load
+from processor.config import Settings
 from processor.config_sections import DAY_S
 from processor.errors import ConfigError
 from processor.kafka.options import producer_options
@@ -29,7 +30,7 @@ def produce(config: str | None, file: str, *, keep_time: bool) -> int:
     """0; 1 when a line was bad or a report was not sent. Each bad line is told with its number, and
     the rest goes on.
     """
-    settings = load_settings(config)
+    settings = load(config)
     set_up_logging(settings.log.level, settings.log.format)
     with _opened(file) as stream:
         summary = _send(stream, settings, keep_time=keep_time)

@@ -9,7 +9,8 @@ import uuid
 
 from processor.clock import SystemClock
 from processor.commands.compose import connect_registry, decoder, topics
-from processor.config import Settings, load_settings
+from processor.commands.loading import load
+from processor.config import Settings
 from processor.config_sections import Kafka
 from processor.core.report import DecodeStats
 from processor.errors import ConfigError
@@ -27,7 +28,7 @@ def rekey(
     config: str | None, raw_topic: str, *, group: str | None, once: bool, undecodable: bool
 ) -> int:
     """0, having said how much was copied."""
-    settings = load_settings(config, needs=("kafka",))
+    settings = load(config)
     set_up_logging(settings.log.level, settings.log.format)
     keyed_topic = settings.kafka.events_topic
     _refuse_ours(settings.kafka, raw_topic, group)

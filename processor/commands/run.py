@@ -11,7 +11,7 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from processor.config import load_settings
+from processor.commands.loading import load
 from processor.logs import set_up_logging
 from processor.machine import prepare
 
@@ -26,7 +26,7 @@ _GC_THRESHOLDS: Final = (1_000_000, 20, 50)
 
 def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     """0; with `once` 1 when something was still owed after `timeout_s`."""
-    settings = load_settings(config, needs=("kafka", "salesforce", "state"))
+    settings = load(config, needs=("kafka", "salesforce"))
     set_up_logging(settings.log.level, settings.log.format)
     stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
     prepare()

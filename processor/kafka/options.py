@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
 from processor.errors import ConfigError
 
@@ -54,6 +55,7 @@ RESERVED: Final[Mapping[str, str]] = {
 }
 """Properties that can't be set by a user, and why."""
 
+_CREATING: Final = re.compile(r"^Failed to create (consumer|producer): ")
 _CONSUMER_ONLY: Final = frozenset(
     (
         "session.timeout.ms",
@@ -110,6 +112,34 @@ def option_problems(options: Options, group_protocol: str | None) -> list[str]:
                     "transaction of a process that died is aborted before its partitions move"
                 )
     return problems
+
+
+def refused(
+    options: Options, group_protocol: str, session_timeout_ms: int | None = None
+) -> list[str]:
+    """What is wrong with a user's options, one line each, also in librdkafka's opinion: a property
+    or a file that is not there, a value out of range. Nothing is connected to.
+    """
+    if problems := option_problems(options, group_protocol):
+        return problems
+    session = {} if session_timeout_ms is None else {"session.timeout.ms": session_timeout_ms}
+    consumer = consumer_options("", options) | {"group.id": "none", **session}
+    clients: list[tuple[Callable[[dict[str, Any]], object], dict[str, Value]]] = [
+        (Consumer, consumer | {"group.protocol": group_protocol}),
+        (Producer, producer_options("", options)),
+    ]
+    for make, config in clients:
+        del config["bootstrap.servers"]
+        try:
+            made = make(config)
+        except (KafkaException, TypeError, ValueError) as error:
+            said = error.args[0]
+            text = said.str() if isinstance(said, KafkaError) else str(said)
+            problems.append(_CREATING.sub("", text).strip())
+        else:
+            if isinstance(made, Consumer):
+                made.close()
+    return list(dict.fromkeys(problems))
 
 
 def checked(options: Options, group_protocol: str | None) -> dict[str, Value]:

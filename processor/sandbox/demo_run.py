@@ -297,4 +297,4 @@ def _settings(broker: Broker, org: SandboxOrg, folder: str) -> Settings:
         "HTTP__PORT": "0",
     }
     environ = {f"PROCESSOR_{name}": value for name, value in values.items()}
-    return load_settings(environ=environ, needs=("kafka", "salesforce", "state"))
+    return load_settings(environ=environ, needs=("kafka", "salesforce"))

@@ -1,0 +1,28 @@
+"""`processor health`: ask the process on this machine for its /healthz."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Final
+
+from processor.config import load_settings
+from processor.http import loopback_of
+
+TIMEOUT_S: Final = 4.0
+
+
+def health(config: str | None) -> int:
+    """0 when it is well, else 1, having said why."""
+    settings = load_settings(config, needs=())
+    host, port = loopback_of(settings.http.host), settings.http.port
+    connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        print(answer.read().decode(errors="replace").strip())
+    except (OSError, http.client.HTTPException) as error:
+        print(f"no answer from {host} port {port}: {error}")
+        return 1
+    finally:
+        connection.close()
+    return 0 if answer.status == http.client.OK else 1
