@@ -31,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 REQUEST_TIMEOUT_S: Final = 10.0
 APPEAR_TIMEOUT_S: Final = 30.0  # until every broker knows of a new topic
+HEARSAY_S: Final = 2.0  # how long a topic must be unknown to be missing, and not just new
 DELETE_RETENTION_MS: Final = 7 * 24 * 3_600_000  # how long a store may be away and catch up
 
 STATUS_CONFIG: Final[Mapping[str, str]] = {
@@ -116,7 +117,7 @@ class Topics:
 
     def check(self) -> list[Finding]:
         """How things stand, without changing anything. Raises Unavailable."""
-        events = self._find(self._events)
+        events = self._wait_for(self._events, HEARSAY_S)
         if events is None:
             made = self._events_partitions is not None
             return [Finding(made, self._missing_events(), fatal=not made)]
@@ -128,7 +129,7 @@ class Topics:
 
         Raises ConfigError where it is missing, Unavailable when the broker does not answer.
         """
-        events = self._find(self._events)
+        events = self._wait_for(self._events, 0 if self._events_partitions else HEARSAY_S)
         if events is not None:
             return events
         if self._events_partitions is None:
@@ -140,7 +141,7 @@ class Topics:
         """A topic as it is. Raises ConfigError when it is missing, Unavailable when the broker
         does not answer.
         """
-        found = self._find(name)
+        found = self._wait_for(name, HEARSAY_S)
         if found is None:
             raise ConfigError(f"topic {name} does not exist")
         return found
@@ -197,18 +198,26 @@ class Topics:
         try:
             entries = answer.result(REQUEST_TIMEOUT_S * 2)
         except (KafkaException, FutureTimeoutError) as failure:
-            if isinstance(failure, KafkaException) and failure.args[0].code() in _NOT_ALLOWED:
+            error = failure.args[0] if isinstance(failure, KafkaException) else None
+            if error is not None and error.code() in _NOT_ALLOWED:
                 return described
+            if error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None  # another broker, which has not heard of it yet
             what = f"{name}: the broker does not tell its settings"
             raise self._unavailable(what, failure) from None
         config = {key: entry.value for key, entry in entries.items() if entry.value is not None}
         return described._replace(config=config)
 
     def _await(self, name: str) -> Found:
-        deadline = time.monotonic() + APPEAR_TIMEOUT_S
-        while (found := self._find(name)) is None:
-            if time.monotonic() > deadline:
-                raise Unavailable(f"{name} was created, and does not appear")
+        found = self._wait_for(name, APPEAR_TIMEOUT_S)
+        if found is None:
+            raise Unavailable(f"{name} was created, and does not appear")
+        return found
+
+    def _wait_for(self, name: str, timeout_s: float) -> Found | None:
+        """None: not one broker that we asked had heard of it by then."""
+        deadline = time.monotonic() + timeout_s
+        while (found := self._find(name)) is None and time.monotonic() < deadline:
             time.sleep(0.1)
         return found
 

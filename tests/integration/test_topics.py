@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -179,6 +180,24 @@ def test_a_topic_that_was_made_again_has_another_identity(
     assert topics.topic_id(status) == facts.status_topic_id
     cluster.delete(status)
     assert topics.ensure().status_topic_id != facts.status_topic_id
+
+
+def test_an_events_topic_that_not_all_have_heard_of_is_waited_for(
+    cluster: Kafka, names: tuple[str, str, str], house: Make
+) -> None:
+    topics = house()
+    creating = threading.Timer(0.5, cluster.create, (names[0], 3))
+    creating.start()
+    assert topics.ensure().partitions == 3
+    creating.join()
+
+
+def test_a_topic_that_one_broker_knows_and_the_next_does_not_is_not_there_yet(
+    names: tuple[str, str, str], house: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = house()
+    monkeypatch.setattr(topics, "_describe", lambda name: Found(name, "id", 1, None))
+    assert topics._find(names[1]) is None
 
 
 def test_the_identity_of_a_missing_topic_is_refused(house: Make) -> None:
