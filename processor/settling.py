@@ -14,6 +14,7 @@ from typing import Final
 from processor.core.due import Rules, must_verify
 from processor.core.events import MessageState, Outcome, Settlement
 from processor.ports import Change, Differs, Park, Reject, Result, Retry, Settled, Stop, Unknown
+from processor.rarely import Rarely
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Settling:
         self._superseded: set[tuple[int, str]] = set()
         self._oldest: int | None = None
         self._urgent = False
+        self._stopped = Rarely[str, None]("for several more reasons")
 
     def hand_over(self, partition: int, state: MessageState, now: int) -> bool:
         """Note that a row goes to the writer now. Returns whether it is to be read back."""
@@ -106,6 +108,8 @@ class Settling:
             if held is None or current is None:
                 continue
             changes.append(Change(current, self._again(result, held[0], current, now)))
+        for what, rows, _ in self._stopped.due(now):
+            log.error("salesforce accepts no row: %s rows=%d", what, rows)
         return changes
 
     def _judge(
@@ -142,7 +146,7 @@ class Settling:
             case Retry(after_s) | Park(after_s):
                 due_at = _next_second(now + round(after_s * 1000))
             case Stop(what):
-                log.error("salesforce accepts no row: %s", what)
+                self._stopped.add(what, None)
                 due_at = now + STOP_RETRY_MS
             case _:
                 pass

@@ -42,7 +42,7 @@ from processor.ports import (
 from processor.reading import Reading
 from processor.settling import Settling
 from processor.takeover import Takeover, Takeovers
-from processor.tally import count
+from processor.tally import Tally
 from processor.transact import build
 
 log = logging.getLogger(__name__)
@@ -96,6 +96,7 @@ class Worker:
         self._settling = Settling(rules)
         self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
         self._takeovers = Takeovers()
+        self._tally = Tally(ports.meter)
         self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules)
         self._reading = Reading(
             ports.source, ports.clock, limits.batch_records, limits.catch_up_records
@@ -300,7 +301,7 @@ class Worker:
                 self._deciding.committed()
                 self._ownership.proven(transaction.positions, began_s)
                 self._settle_published(plans)
-                count(self._p.meter, batches, plans, now)
+                self._tally.count(batches, plans, now)
                 self._keep(plans, outcome, now)
             case Aborted(why):
                 log.warning("transaction aborted: %s", why)
@@ -400,6 +401,7 @@ class Worker:
         now_s = self._p.clock.monotonic_s()
         if now_s >= self._gauges_at_s:
             self._gauges_at_s = now_s + self._limits.gauge_interval_s
+            self._tally.log(self._p.clock.now_ms())
             store = self._p.store
             self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
             self._p.meter.blocked(self._takeovers.blocked())
