@@ -132,6 +132,14 @@ class SchemaRegistry:
             "and `processor schemas register` has to be run before",
         ),
     )
+    grace_s: float = field(
+        default=30,
+        metadata=_about(
+            seconds(0),
+            "the first event with a schema id that the registry does not know waits so long for "
+            "it; then such events are dead letters",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,8 @@ def connect_registry(settings: Settings, clock: Clock) -> Registry | None:
     url = settings.schema_registry.url
     if url is None:
         return None
-    return Registry.connect(str(url), settings.schema_registry.options, clock)
+    options = settings.schema_registry
+    return Registry.connect(str(url), options.options, clock, options.grace_s)
 
 
 def login(settings: Settings) -> Login:

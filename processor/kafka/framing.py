@@ -3,13 +3,18 @@
 Confluent framing:       00, the schema's id in the registry (4 bytes, big-endian), the record.
 Single-object encoding:  C3 01, the schema's CRC-64-AVRO fingerprint (8 bytes, little-endian),
                          the record (Avro specification, "Single-object encoding").
+In a header:             the value is the bare record. Confluent's serializers write the schema's
+                         GUID, Apicurio's an id of 8 bytes. A header goes before what stands in
+                         the value, as in Confluent's own deserializer.
 """
 
 from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
@@ -19,6 +24,17 @@ CONFLUENT_MAGIC: Final = b"\x00"
 CONFLUENT_SIZE: Final = 5
 SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
 SINGLE_OBJECT_SIZE: Final = 10
+GUID_MAGIC: Final = b"\x01"
+GUID_SIZE: Final = 17
+CONFLUENT_HEADER: Final = "__value_schema_id"
+APICURIO_HEADERS: Final = ("apicurio.value.contentId", "apicurio.value.globalId")
+"""A registry that is asked by Confluent's API takes the first, or the second, for its schema ids,
+as it is set up (Apicurio: `ENABLE_CCOMPAT_LEGACY_ID_MODE` for the second)."""
+
+_APICURIO: Final = struct.Struct(">q")
+
+SchemaId = int | str
+"""How a registry knows a schema: a number, or a GUID."""
 
 
 def prefix_of(value: bytes) -> bytes:
@@ -34,6 +50,27 @@ def prefix_of(value: bytes) -> bytes:
     if len(value) < size:
         raise Rejected("undecodable", "ends inside its schema's id")
     return value[:size]
+
+
+def header_id(headers: Sequence[tuple[str, bytes | None]]) -> tuple[bytes, SchemaId] | None:
+    """The schema id in a record's headers: as it stands there, and what it means. None: there is
+    none. Raises Rejected (`bad_magic`) for one that can't be read.
+    """
+    found = dict(reversed(headers))
+    raw = found.get(CONFLUENT_HEADER)
+    if raw is not None:
+        if raw[:1] == GUID_MAGIC and len(raw) == GUID_SIZE:
+            return raw, str(UUID(bytes=raw[1:]))
+        if raw[:1] == CONFLUENT_MAGIC and len(raw) == CONFLUENT_SIZE:
+            return raw, confluent_id(raw)
+        raise Rejected("bad_magic", f"{CONFLUENT_HEADER} starts with {raw[:1].hex()}")
+    for name in APICURIO_HEADERS:
+        raw = found.get(name)
+        if raw is not None:
+            if len(raw) != _APICURIO.size:
+                raise Rejected("bad_magic", f"{name} has {len(raw)} bytes")
+            return raw, int(_APICURIO.unpack(raw)[0])
+    return None
 
 
 def confluent_prefix(schema_id: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -11,7 +12,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import OAuthTokenError, SchemaRegistryError
 
 from processor.errors import ConfigError, Rejected, Unavailable
-from processor.kafka.framing import confluent_prefix, single_object_prefix
+from processor.kafka.framing import SchemaId, confluent_prefix, single_object_prefix
 from processor.ports import Clock
 
 DEFAULT_OPTIONS: Final[Mapping[str, object]] = {
@@ -21,8 +22,15 @@ DEFAULT_OPTIONS: Final[Mapping[str, object]] = {
     "max.retries": 1,
     "retries.wait.ms": 200,
 }
-UNKNOWN_FOR_S: Final = 30.0  # how long an unknown id is not asked for again
-MAX_UNKNOWN: Final = 1_000  # unknown ids remembered
+GRACE_S: Final = 30.0  # for an id that the registry does not know yet
+GRACE_PAUSE_S: Final = 600.0  # from the end of one grace to the next
+ASK_AGAIN_S: Final = 2.0  # during a grace
+UNKNOWN_FOR_S: Final = 5.0  # how long an id that was given up is not asked for again
+FORGET_S: Final = 600.0  # an id that was not asked for so long is as new as any other
+MAX_UNKNOWN: Final = 100_000  # ids given up and remembered: more than a batch has events
+MAX_LOOKUPS: Final = 100  # in a row, as one batch makes them; it can't be polled meanwhile
+MAX_REPEATED: Final = 10  # of them for ids that were given up before
+LOOKUP_PAUSE_S: Final = 1.0  # then
 MAX_SCHEMA_ID: Final = 2**31 - 1  # ids are Java ints; a greater one is not an id
 MAX_REFERENCES: Final = 64  # schemas that one schema may refer to, directly or not
 
@@ -43,41 +51,111 @@ class RegisteredSchema(NamedTuple):
 
 
 class Registry:
-    """A Schema Registry that speaks Confluent's API."""
+    """A Schema Registry that speaks Confluent's API.
 
-    def __init__(self, client: SchemaRegistryClient, clock: Clock) -> None:
+    **An id that it does not know (yet).** A schema is registered before its first event, but a
+    replica of the registry may be late. So the first unknown id opens a grace of `grace_s`: it
+    and every id that is met for the first time in it are Unavailable, and asked for again within
+    seconds. After it they are given up: `unknown_schema`, asked for again now and then. The next
+    grace can't open for `GRACE_PAUSE_S`, unless the last one was not in vain: broken events have
+    any number for an id, and each would stop everything for as long. Until then an id that is not
+    known is given up at once, and for `UNKNOWN_FOR_S`.
+
+    **Lookups block**, and a batch of broken events can have a new id in each. After `MAX_LOOKUPS`
+    in a row the next is Unavailable, for as long as it takes to poll. What was asked for is
+    remembered, so the batch comes further each time; no id is given up that was not asked for,
+    save beyond `MAX_UNKNOWN` of them.
+    """
+
+    def __init__(
+        self, client: SchemaRegistryClient, clock: Clock, grace_s: float = GRACE_S
+    ) -> None:
         self._client = client
         self._clock = clock
-        self._unknown: dict[int, float] = {}
+        self._grace_s = grace_s
+        self._grace_ends_s = -math.inf
+        self._awaited: set[SchemaId] = set()
+        self._unknown: dict[SchemaId, float] = {}  # given up -> when to ask again; oldest first
+        self._in_a_row = 0
+        self._asked_s = -math.inf
 
     @classmethod
-    def connect(cls, url: str, options: Mapping[str, object], clock: Clock) -> Registry:
+    def connect(
+        cls, url: str, options: Mapping[str, object], clock: Clock, grace_s: float = GRACE_S
+    ) -> Registry:
         """Sends nothing yet. `options` are properties of confluent_kafka's SchemaRegistryClient;
         a `mock://` URL gives a registry in memory. Raises ConfigError for bad properties.
         """
         conf = {**DEFAULT_OPTIONS, **options, "url": url}
         try:
-            return cls(SchemaRegistryClient.new_client(conf), clock)
+            return cls(SchemaRegistryClient.new_client(conf), clock, grace_s)
         except (ValueError, TypeError, OSError) as error:
             raise ConfigError(f"Schema Registry: {error}") from error
 
-    def schema(self, schema_id: int) -> RegisteredSchema:
+    def schema(self, schema_id: SchemaId) -> RegisteredSchema:
         """Raises Rejected (`unknown_schema`: there is no such id; `bad_schema`: it is not Avro),
-        Unavailable. That an id is unknown is remembered for `UNKNOWN_FOR_S`.
+        Unavailable.
         """
         now = self._clock.monotonic_s()
-        if schema_id > MAX_SCHEMA_ID or self._unknown.get(schema_id, now) > now:
-            raise Rejected("unknown_schema", f"id {schema_id} is not in the registry")
+        if not self._may_ask(schema_id, now):
+            raise _unknown(schema_id)
         try:
-            schema = _ask(lambda: self._client.get_schema(schema_id))
+            schema = _ask(partial(self._get, schema_id))
             text = self._text(schema)
             references = tuple(self._references(schema, []))
         except _NotFoundError:
-            self._remember_unknown(schema_id, now)
-            raise Rejected("unknown_schema", f"id {schema_id} is not in the registry") from None
+            self._give_up(schema_id, now)
+            raise _unknown(schema_id) from None
+        finally:
+            self._asked_s = self._clock.monotonic_s()
+        self._unknown.pop(schema_id, None)
+        if schema_id in self._awaited:  # it was late: so may be the next
+            self._awaited.clear()
+            self._grace_ends_s = -math.inf
         if schema.schema_type not in (None, "AVRO"):
             raise Rejected("bad_schema", f"id {schema_id} is {schema.schema_type}, not AVRO")
         return RegisteredSchema(text, references)
+
+    def _get(self, schema_id: SchemaId) -> Schema:
+        if isinstance(schema_id, str):
+            return self._client.get_schema_by_guid(schema_id)
+        return self._client.get_schema(schema_id)
+
+    def _may_ask(self, schema_id: SchemaId, now: float) -> bool:
+        """False: it is unknown, for all we know. Raises Unavailable where it has to wait."""
+        if isinstance(schema_id, int) and not 0 <= schema_id <= MAX_SCHEMA_ID:
+            return False
+        if now - self._asked_s >= LOOKUP_PAUSE_S:
+            self._in_a_row = 0
+        again = self._unknown.get(schema_id)
+        if again is not None and (again > now or self._in_a_row >= MAX_REPEATED):
+            return False
+        if again is None and len(self._unknown) >= MAX_UNKNOWN:
+            oldest = next(iter(self._unknown))
+            if self._unknown[oldest] + FORGET_S > now:
+                return False
+            del self._unknown[oldest]
+        if self._in_a_row >= MAX_LOOKUPS:
+            raise Unavailable(
+                f"more than {MAX_LOOKUPS} schema ids were asked for in a row", LOOKUP_PAUSE_S
+            )
+        self._in_a_row += 1
+        return True
+
+    def _give_up(self, schema_id: SchemaId, now: float) -> None:
+        """The registry has no such id. Raises Unavailable while it may come yet."""
+        if self._unknown.pop(schema_id, None) is None:
+            if now >= self._grace_ends_s + GRACE_PAUSE_S:
+                self._grace_ends_s = now + self._grace_s
+                self._awaited.clear()
+            if now < self._grace_ends_s:
+                self._awaited.add(schema_id)
+                raise Unavailable(
+                    f"schema id {schema_id} is not in the registry yet: asked for again for "
+                    f"seconds={self._grace_ends_s - now:.0f}, then its events are dead letters",
+                    ASK_AGAIN_S,
+                )
+        self._unknown[schema_id] = now + UNKNOWN_FOR_S
 
     def register(self, subject: str, text: str) -> int:
         """The schema's id under the subject; registers it only where it is not there yet, so
@@ -136,12 +214,9 @@ class Registry:
             raise Unavailable("Schema Registry: an answer without a schema")
         return text
 
-    def _remember_unknown(self, schema_id: int, now: float) -> None:
-        if len(self._unknown) >= MAX_UNKNOWN:
-            self._unknown = {key: end for key, end in self._unknown.items() if end > now}
-        if len(self._unknown) >= MAX_UNKNOWN:
-            self._unknown.clear()
-        self._unknown[schema_id] = now + UNKNOWN_FOR_S
+
+def _unknown(schema_id: SchemaId) -> Rejected:
+    return Rejected("unknown_schema", f"id {schema_id} is not in the registry")
 
 
 def prefix_for(

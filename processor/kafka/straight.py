@@ -18,6 +18,7 @@ NOT_STRAIGHT: Final = (IndexError, ValueError)
 """What a straight reader raises where fastavro has to look (UnicodeDecodeError is a ValueError)."""
 
 MAX_DEPTH: Final = 8  # of nested types; a recursive schema would go on for ever
+MAX_LINES: Final = 5_000  # types that are used again are written again, and again within those
 MAX_BRANCHES: Final = 64  # of a union: its index is one byte
 _MAX_VARINT_BYTES: Final = 9  # fewer than Avro allows: the last one could overflow
 
@@ -35,10 +36,9 @@ def compile_straight(parsed: Any, wanted: Collection[str]) -> Straight | None:
         return None
     source = _Source()
     try:
-        fields = source.fields(parsed, wanted, 0)
+        source.add(f"return {source.fields(parsed, wanted, 0)}, p")
     except UnsupportedError:
         return None
-    source.add(f"return {fields}, p")
     return source.function()
 
 
@@ -53,6 +53,8 @@ class _Source:
         self._named: dict[str, Any] = {}
 
     def add(self, line: str) -> None:
+        if len(self._lines) == MAX_LINES:
+            raise UnsupportedError
         self._lines.append("    " * self._indent + line)
 
     def function(self) -> Straight:

@@ -20,6 +20,7 @@ class Record(NamedTuple):
 
     payload: bytes | None
     time: int = NOW
+    own: list[tuple[str, bytes | None]] | None = None
 
     def topic(self) -> str | None:
         return "events"
@@ -37,7 +38,7 @@ class Record(NamedTuple):
         return self.payload
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
-        return None
+        return self.own
 
     def timestamp(self) -> tuple[int, int]:
         return (1, self.time)

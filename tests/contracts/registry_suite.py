@@ -5,7 +5,6 @@ A subclass whose name begins with `Test` gives the fixture `registry_url`.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterator
 
@@ -14,11 +13,11 @@ from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
 from processor.core.report import DecodeStats, ReportRules
-from processor.errors import ConfigError, Rejected
+from processor.errors import ConfigError, Rejected, Unavailable
 from processor.kafka.avro import AvroDecoder
 from processor.kafka.framing import confluent_prefix, single_object_prefix
 from processor.kafka.registry import (
-    UNKNOWN_FOR_S,
+    GRACE_S,
     Registry,
     prefix_for,
     register_schemas,
@@ -117,24 +116,30 @@ class RegistryContract:
         [event] = decoder_of(registry).decode([Record(write(theirs, value, prefix))])
         assert event == DeliveryEvent("m", 402, NOW - 10, NOW, None, None)
 
-    def test_an_unknown_id_is_rejected_alone(self, registry: Registry, topic: str) -> None:
-        good = write(EVENT_SCHEMA, report(), registered(EVENT_SCHEMA, topic, registry))
-        values = [good, confluent_prefix(NOBODY) + good[5:], b"\0\xff\xff\xff\xff" + good[5:], good]
-        events = decoder_of(registry).decode([Record(value) for value in values])
-        assert [outcome(e) for e in events] == [220, "unknown_schema", "unknown_schema", 220]
-
-    def test_an_unknown_id_stays_unknown_for_a_while_only(
+    def test_an_unknown_id_is_rejected_alone(
         self, registry: Registry, clock: HandClock, topic: str
     ) -> None:
-        for _ in range(2):
-            with pytest.raises(Rejected, match="unknown_schema"):
-                registry.schema(NOBODY)
+        good = write(EVENT_SCHEMA, report(), registered(EVENT_SCHEMA, topic, registry))
+        values = [good, confluent_prefix(NOBODY) + good[5:], b"\0\xff\xff\xff\xff" + good[5:], good]
+        decoder, records = decoder_of(registry), [Record(value) for value in values]
+        with pytest.raises(Unavailable, match="not in the registry yet"):
+            decoder.decode(records)
+        clock.seconds += GRACE_S
+        events = decoder.decode(records)
+        assert [outcome(e) for e in events] == [220, "unknown_schema", "unknown_schema", 220]
+
+    def test_a_schema_may_be_named_by_its_guid_in_a_header(
+        self, registry: Registry, topic: str
+    ) -> None:
         schema_id = registry.register(f"{topic}-value", EVENT_SCHEMA)
-        registry._unknown[schema_id] = clock.monotonic_s() + UNKNOWN_FOR_S
-        with pytest.raises(Rejected, match="unknown_schema"):
-            registry.schema(schema_id)
-        clock.seconds += UNKNOWN_FOR_S
-        assert json.loads(registry.schema(schema_id).text)["name"] == "DeliveryEvent"
+        found = registry._client.lookup_schema(f"{topic}-value", Schema(EVENT_SCHEMA, "AVRO"))
+        if found.guid is None:
+            pytest.skip("this registry has no GUIDs")
+        named = ("__value_schema_id", b"\1" + uuid.UUID(found.guid).bytes)
+        bare = write(EVENT_SCHEMA, report())
+        framed = write(EVENT_SCHEMA, report(), confluent_prefix(schema_id))
+        events = decoder_of(registry).decode([Record(bare, own=[named]), Record(framed)] * 2)
+        assert [outcome(event) for event in events] == [220] * 4
 
     def test_a_schema_may_refer_to_others(self, registry: Registry, topic: str) -> None:
         account = schema(("account_id", "string"), name="Account")

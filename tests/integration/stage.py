@@ -280,6 +280,7 @@ class Stage:
             "HTTP__PORT": "0",
             **({"SCHEMA_REGISTRY__URL": self.registry_url} if self.registry_url else {}),
             "SCHEMA_REGISTRY__REGISTER": "true",
+            "SCHEMA_REGISTRY__GRACE_S": "2",
             **settings,
         }
         outside = {k: v for k, v in os.environ.items() if not k.startswith("PROCESSOR_")}

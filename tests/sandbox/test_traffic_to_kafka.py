@@ -106,7 +106,7 @@ def test_a_rate_must_be_positive() -> None:
 
 
 def test_with_a_registry_every_poison_can_be_made_and_is_rejected_for_its_reason() -> None:
-    registry = Registry.connect("mock://traffic", {}, SystemClock())
+    registry = Registry.connect("mock://traffic", {}, SystemClock(), grace_s=0)
     encoders = Encoders(TOPIC, registry)
     assert encoders.poisons == tuple(Poison)
     decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), DecodeStats(), registry)
