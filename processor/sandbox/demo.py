@@ -1,7 +1,7 @@
 """`processor demo`: the whole job in one process, and a judgement of what came of it.
 
     traffic -> broker (in this process, or a real Kafka) -> the worker -> a sandbox org
-                                                            locks, a 503 spell, lost answers
+                                                            down for a while, locks, lost answers
 
 In the end every Task is compared with what an independent oracle says of its reports, the org's
 log of writes is searched for steps back, and the dead letters are counted. Any difference is a
@@ -13,12 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from processor.sandbox.demo_outage import OrgDown
+    from processor.sandbox.demo_story import Story
     from processor.sandbox.traffic import Traffic
     from processor.sandbox.traffic_oracle import Expected
 
@@ -29,7 +32,7 @@ BROKERS: Final = ("in-process", "kafka")
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
     """What to show. `rate` is reports per second; 0: as fast as possible; None: a few seconds'
-    worth, however many there are. `keep`: when done, wait until interrupted.
+    worth, however many there are. `keep`: when done and judged, go on until interrupted.
     """
 
     messages: int = DEFAULT_MESSAGES
@@ -47,7 +50,9 @@ class DemoReport:
 
     `salesforce_requests` are all HTTP requests that the org answered or cut off, logins included;
     `salesforce_rows` are the rows in them that it looked at. `regressions` are the writes that
-    took a Task back, see `demo_judge`. `wrong` tells of some of what is not right.
+    took a Task back, see `demo_judge`. `owed`: rows that Salesforce had yet to confirm in the end.
+    `org_down` and `story` are None where there was nothing to tell. `wrong` tells of some of what
+    is not right.
     """
 
     messages: int
@@ -65,10 +70,13 @@ class DemoReport:
     statuses_published: int
     faults: dict[str, int]
     finished: bool
+    owed: int
     seconds: float
     events_per_second: float
     seed: int
     broker: str
+    org_down: OrgDown | None = None
+    story: Story | None = None
     wrong: tuple[str, ...] = ()
 
     @property
@@ -76,6 +84,7 @@ class DemoReport:
         """Whether everything is as it must be."""
         return (
             self.finished
+            and self.owed == 0
             and not self.wrong
             and self.tasks_correct == self.tasks_expected
             and self.regressions == 0
@@ -128,8 +137,6 @@ def _rate(text: str) -> float:
 
 def main(arguments: argparse.Namespace, oracle: Callable[[Traffic], Expected] | None = None) -> int:
     """Run the demo, print its report. 0: everything is right, else 1. Raises as `run_demo`."""
-    from processor.sandbox.demo_screen import summary
-
     options = DemoOptions(
         messages=arguments.messages,
         seed=arguments.seed,
@@ -139,12 +146,14 @@ def main(arguments: argparse.Namespace, oracle: Callable[[Traffic], Expected] | 
         keep=arguments.keep,
         json=arguments.json,
     )
-    with _quiet():
-        report = run_demo(options, oracle)
+    try:
+        with _quiet():
+            report = run_demo(options, oracle)
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was judged.", file=sys.stderr)
+        raise
     if options.json:
         print(json.dumps(asdict(report) | {"ok": report.ok}))
-    else:
-        print(summary(report))
     return 0 if report.ok else 1
 
 
@@ -163,9 +172,10 @@ def _quiet() -> Iterator[None]:
 def run_demo(
     options: DemoOptions, oracle: Callable[[Traffic], Expected] | None = None
 ) -> DemoReport:
-    """Run it to the end. `oracle` says what must come of the traffic.
+    """Run it to the end, show its report. `oracle` says what must come of the traffic.
 
-    Raises ConfigError (Java is missing, for one), Unavailable, StopProcessing.
+    Raises ConfigError (Java is missing, for one), Unavailable, StopProcessing, and
+    KeyboardInterrupt before there is a report.
     """
     from processor.sandbox.demo_run import Demo
     from processor.sandbox.demo_screen import make_screen

@@ -38,7 +38,7 @@ class Verdict:
 def judge(org: Org, tasks: Mapping[str, Expectation]) -> Verdict:
     """Compare the org with what is expected of its Tasks."""
     verdict = Verdict()
-    written = _by_task(org.writes())
+    written = by_task(org.writes())
     for task_id, wanted in tasks.items():
         if is_right(org.task(task_id), wanted):
             verdict.correct += 1
@@ -60,7 +60,7 @@ def judge(org: Org, tasks: Mapping[str, Expectation]) -> Verdict:
 
 def is_right(task: Mapping[str, object], wanted: Expectation) -> bool:
     """Whether a Task holds the final status of its message."""
-    return (_code(task.get(CODE_FIELD)), task.get(CATEGORY_FIELD)) == (wanted.code, wanted.category)
+    return (shown(task), task.get(CATEGORY_FIELD)) == (wanted.code, wanted.category)
 
 
 def regressions(writes: Sequence[Write], path: Sequence[int]) -> int:
@@ -72,7 +72,7 @@ def regressions(writes: Sequence[Write], path: Sequence[int]) -> int:
     repetitions (retries) allowed. The processor's own: the version must never decrease, and a
     version must never come with two codes.
     """
-    codes = [_code(write.fields.get(CODE_FIELD)) for write in writes]
+    codes = [shown(write.fields) for write in writes]
     wrong = out_of_place(codes, path)
     latest = (float("-inf"), 0)
     for place, (write, code) in enumerate(zip(writes, codes, strict=True)):
@@ -86,15 +86,17 @@ def regressions(writes: Sequence[Write], path: Sequence[int]) -> int:
     return sum(wrong)
 
 
-def _by_task(writes: Iterable[Write]) -> dict[str, list[Write]]:
+def by_task(writes: Iterable[Write]) -> dict[str, list[Write]]:
+    """The writes of each Task, in the order of application."""
     grouped: dict[str, list[Write]] = {}
     for write in writes:
         grouped.setdefault(write.task_id, []).append(write)
     return grouped
 
 
-def _code(value: object) -> int:
-    """A number field gives 220.0, a text field "220"; what is no code is 0."""
+def shown(task: Mapping[str, object]) -> int:
+    """The code in a Task: a number field gives 220.0, a text field "220"; what is none is 0."""
+    value = task.get(CODE_FIELD)
     if isinstance(value, int | float):
         return int(value)
     return int(value) if isinstance(value, str) and value.isdigit() else 0

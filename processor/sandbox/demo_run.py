@@ -1,19 +1,18 @@
 """Runs the demo: puts broker, org, traffic and worker together, and waits for the end.
 
-Three threads: this one shows how far it is, one produces, one is the worker's loop. The producer
-does not run further ahead of the worker than the broker can hold.
+Three threads: this one shows how far it is and takes the org down, one produces, one is the
+worker's loop. The producer does not run further ahead of the worker than the broker can hold.
 """
 
 from __future__ import annotations
 
-import random
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
 from processor.config import Settings, load_settings
@@ -22,24 +21,18 @@ from processor.sandbox.broker import Broker, InProcessBroker, RealBroker, TopicN
 from processor.sandbox.demo import DemoOptions, DemoReport
 from processor.sandbox.demo_dead_letters import DeadLetters
 from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD, judge
+from processor.sandbox.demo_outage import Outage, Phase, single_faults
 from processor.sandbox.demo_processor import Processor, start
-from processor.sandbox.demo_screen import Progress, Screen
-from processor.sandbox.org import (
-    Fault,
-    FaultKind,
-    FieldSpec,
-    OrgSettings,
-    RequestKind,
-    SandboxOrg,
-    task_fields,
-)
+from processor.sandbox.demo_screen import ORG_IS_DOWN, Progress, Screen, summary
+from processor.sandbox.demo_story import StoryTeller
+from processor.sandbox.org import FieldSpec, OrgSettings, SandboxOrg, task_fields
 from processor.sandbox.traffic import Traffic
 from processor.sandbox.traffic_oracle import Expected
 from processor.sandbox.traffic_to_kafka import Encoders, TrafficProducer
 
 START_TIMEOUT_S: Final = 30.0  # until the worker has joined its group and logged in
-SPREAD_S: Final = 4.0  # how long the traffic takes where no rate is given
-GRACE_S: Final = 45.0  # after the traffic, for what is still owed
+SPREAD_S: Final = 6.0  # how long the traffic takes where no rate is given
+GRACE_S: Final = 45.0  # after the traffic, without anything that moves
 LOOK_EVERY_S: Final = 0.1
 TAIL_S: Final = 600.0  # of the model: how long the last message's reports take
 MODEL_MESSAGES_PER_S: Final = 20.0
@@ -48,6 +41,11 @@ FAILURE_HOLD_S: Final = 1.0
 INTERMEDIATE_HOLD_S: Final = 1.0
 SETTLE_INTERVAL_S: Final = 1.0
 UNKNOWN_AFTER_S: Final = 5.0
+
+INTRODUCTION: Final = """\
+Delivery reports of {messages:,} made-up messages -> broker -> processor -> a sandbox org.
+Some come late, twice, or in the wrong order; some can't be read. About half a minute.
+"""
 
 TOPICS: Final = TopicNames("demo.events", "demo.status", "demo.dead-letters")
 
@@ -67,15 +65,19 @@ class Demo:
             start_ms=time.time_ns() // 1_000_000 - span_ms,
             messages_per_s=MODEL_MESSAGES_PER_S,
         )
+        screen.say(INTRODUCTION.format(messages=options.messages))
         self._wanted = oracle(self._traffic)
+        self._story = StoryTeller(self._traffic)
+        self._outage: Outage | None = None
         self._stop = threading.Event()
         self._sent = 0
         self._all_sent = False
         self._drained = False
         self._began_s = self._ended_s = time.monotonic()
+        self._began_ms = 0
 
     def run(self) -> DemoReport:
-        """Raises what any of the parts raises."""
+        """Raises what any of the parts raises, and KeyboardInterrupt before there is a report."""
         with ExitStack() as stack:
             broker: Broker = RealBroker() if self._options.broker == "kafka" else InProcessBroker()
             stack.enter_context(broker)
@@ -86,59 +88,69 @@ class Demo:
             stack.callback(letters.close)
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="processor-demo-"))
             processor = start(_settings(broker, org, folder), broker)
-            self._began_s = time.monotonic()
-            try:
-                seconds = self._work(processor, broker, org, letters)
-                letters.read_all()
-                return self._report(processor, org, letters, seconds)
-            finally:
-                processor.close()
+            stack.callback(processor.close)
+            if self._options.faults:
+                self._outage = Outage(org, self._wanted.events)
+            self._began_s, self._began_ms = time.monotonic(), time.time_ns() // 1_000_000
+            return self._work(processor, broker, org, letters)
 
     def _work(
         self, processor: Processor, broker: Broker, org: SandboxOrg, letters: DeadLetters
-    ) -> float:
-        """Until everything is settled, or the time is over. Returns how long it took."""
+    ) -> DemoReport:
+        """Until everything is settled and judged, or the time is over."""
         with _two_threads(self._stop) as pool:
             worker = pool.submit(processor.run, lambda: self._may_end(processor))
             producer = pool.submit(self._produce, processor, broker, org)
-            with suppress(KeyboardInterrupt) if self._options.keep else nullcontext():
-                self._watch(worker, producer, lambda: self._show(processor, org, letters))
-            self._stop.set()
-            worker.result()
-            producer.result()
-        return self._ended_s - self._began_s
+
+            def look() -> Progress:
+                wait_for([worker], LOOK_EVERY_S)
+                return self._look(processor, org, letters)
+
+            self._watch(worker, producer, look)
+            if not self._drained or not self._options.keep:
+                self._stop.set()
+                worker.result()
+                producer.result()
+            report = self._judged(processor, org, letters)
+            if self._options.keep and self._drained:
+                self._screen.say(f"Until interrupted: {processor.metrics_url()}")
+                with suppress(KeyboardInterrupt):
+                    while not worker.done():
+                        look()
+                self._stop.set()
+                worker.result()
+        return report
 
     def _watch(
-        self, worker: Future[None], producer: Future[None], show: Callable[[], None]
+        self, worker: Future[None], producer: Future[None], look: Callable[[], Progress]
     ) -> None:
-        """Return when the worker has ended; tell it to, when the time is over."""
-        deadline_s = float("inf")
-        while not worker.done():
+        """Return when all is done, or nothing has moved for too long, or the worker has ended."""
+        moved_s, before = time.monotonic(), None
+        while not worker.done() and not self._drained:
+            progress = look()
             if producer.done():
                 producer.result()
-                deadline_s = min(deadline_s, time.monotonic() + GRACE_S)
-            if time.monotonic() > deadline_s and not self._drained:
-                self._stop.set()
-            show()
-            wait_for([worker], LOOK_EVERY_S)
-        show()
+            now = progress.consumed, progress.owed, progress.rows
+            if now != before or not producer.done():
+                moved_s, before = time.monotonic(), now
+            if time.monotonic() - moved_s > GRACE_S:
+                return
+        look()
 
     def _may_end(self, processor: Processor) -> bool:
         """Asked by the worker's loop, each time it turns."""
         if self._stop.is_set():
             return True
-        if self._drained or not self._all_sent or processor.consumed() < self._sent:
-            return self._drained and not self._options.keep
-        self._drained = processor.drained()
-        self._ended_s = time.monotonic()
-        if self._drained and self._options.keep:
-            self._screen.say(f"done; until interrupted: {processor.metrics_url()}")
+        if not self._drained and self._all_sent and processor.consumed() >= self._sent:
+            self._ended_s = time.monotonic()
+            self._drained = processor.drained()
         return self._drained and not self._options.keep
 
     def _produce(self, processor: Processor, broker: Broker, org: SandboxOrg) -> None:
         producer = TrafficProducer(broker.bootstrap_servers, TOPICS.events, Encoders(TOPICS.events))
         rate = self._rate()
-        faults = _fault_schedule(self._options, self._wanted.events)
+        options, wanted = self._options, self._wanted
+        faults = single_faults(options.seed, wanted.events) if options.faults else []
         while not processor.ready():
             if time.monotonic() - self._began_s > START_TIMEOUT_S:
                 raise Unavailable("the worker did not get ready")
@@ -146,12 +158,13 @@ class Demo:
                 return
         began_s = time.monotonic()
         for number, report in enumerate(self._traffic):
-            while faults and faults[0][0] <= number:
-                org.inject(*faults.pop(0)[1])
             while self._too_early(number, rate, began_s, processor, broker):
                 if self._stop.wait(0.01):
                     return
+            while faults and faults[0][0] <= number:
+                org.inject(*faults.pop(0)[1])
             producer.send(report)
+            self._story.sent(report, time.time_ns() // 1_000_000)
             self._sent = producer.sent
         producer.flush()
         self._all_sent = True
@@ -161,42 +174,65 @@ class Demo:
             return self._options.rate
         return self._wanted.events / SPREAD_S
 
-    @staticmethod
     def _too_early(
-        number: int, rate: float, began_s: float, processor: Processor, broker: Broker
+        self, number: int, rate: float, began_s: float, processor: Processor, broker: Broker
     ) -> bool:
+        if self._outage is not None and self._outage.holds(number):
+            return True
         if rate and number > (time.monotonic() - began_s) * rate:
             return True
         # Asking how much was consumed is not free: now and then will do.
         limit = broker.backlog_max
         return limit is not None and number % 500 == 0 and number - processor.consumed() > limit
 
-    def _show(self, processor: Processor, org: SandboxOrg, letters: DeadLetters) -> None:
+    def _look(self, processor: Processor, org: SandboxOrg, letters: DeadLetters) -> Progress:
+        """How far it is: shown, and what takes the org down and up."""
         letters.read()
         numbers = OrgNumbers(org)
-        stage = "sending" if not self._all_sent else "settling" if not self._drained else "done"
-        if not processor.consumed():
-            stage = "starting"
-        self._screen.show(
-            Progress(
-                stage=stage,
-                seconds=time.monotonic() - self._began_s,
-                sent=self._sent,
-                events=self._wanted.events,
-                consumed=processor.consumed(),
-                ignored=processor.ignored(),
-                dead_letters=letters.count,
-                owed=processor.owed(),
-                requests=numbers.requests,
-                rows=numbers.rows,
-                faults=sum(numbers.faults.values()),
-            )
+        consumed, owed = processor.consumed(), self._owed(processor)
+        if self._outage is not None:
+            self._outage.look(sent=self._sent, consumed=consumed, owed=owed, rows=numbers.rows)
+        stage = self._stage(consumed)  # before what is owed: done means that nothing is
+        progress = Progress(
+            stage=stage,
+            seconds=time.monotonic() - self._began_s,
+            sent=self._sent,
+            events=self._wanted.events,
+            consumed=consumed,
+            ignored=processor.ignored(),
+            dead_letters=letters.count,
+            owed=self._owed(processor),
+            requests=numbers.requests,
+            rows=numbers.rows,
+            faults=sum(numbers.faults.values()),
         )
+        self._screen.show(progress)
+        return progress
 
-    def _report(
-        self, processor: Processor, org: SandboxOrg, letters: DeadLetters, seconds: float
-    ) -> DemoReport:
+    def _owed(self, processor: Processor) -> int:
+        """The gauge is renewed once a second; that nothing is owed is known exactly."""
+        return 0 if self._drained else processor.owed()
+
+    def _stage(self, consumed: int) -> str:
+        if self._drained:
+            return "done"
+        if self._outage is not None and self._outage.phase is Phase.DOWN:
+            return ORG_IS_DOWN
+        if not consumed:
+            return "starting"
+        return "settling" if self._all_sent else "sending"
+
+    def _judged(self, processor: Processor, org: SandboxOrg, letters: DeadLetters) -> DemoReport:
+        letters.read_all()
+        report = self._report(processor, org, letters)
+        if not self._options.json:
+            self._screen.end()
+            self._screen.say(summary(report))
+        return report
+
+    def _report(self, processor: Processor, org: SandboxOrg, letters: DeadLetters) -> DemoReport:
         wanted = self._wanted
+        seconds = (self._ended_s if self._drained else time.monotonic()) - self._began_s
         verdict = judge(org, wanted.tasks)
         numbers = OrgNumbers(org)
         for reason in sorted(letters.reasons.keys() | wanted.dead_letters.keys()):
@@ -219,10 +255,13 @@ class Demo:
             statuses_published=processor.statuses(),
             faults=numbers.faults,
             finished=self._drained,
+            owed=self._owed(processor),
             seconds=round(seconds, 2),
             events_per_second=round(wanted.events / seconds, 1),
             seed=self._options.seed,
             broker=self._options.broker,
+            org_down=self._outage.result if self._outage is not None else None,
+            story=self._story.tell(org, wanted.tasks, self._began_ms),
             wrong=tuple(verdict.wrong),
         )
 
@@ -246,28 +285,6 @@ def _two_threads(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
             yield pool
         finally:
             stop.set()
-
-
-def _fault_schedule(options: DemoOptions, events: int) -> list[tuple[int, list[Fault]]]:
-    """After how many reports the org begins to fail, and how."""
-    if not options.faults:
-        return []
-    rng = random.Random(options.seed)
-    spells = [
-        [Fault(FaultKind.LOCK, count=2, probability=0.02, seed=options.seed)],
-        [Fault(FaultKind.UNAVAILABLE, duration_s=1.0)],
-        [
-            Fault(FaultKind.RESET_AFTER, count=1, request=RequestKind.COLLECTIONS_UPDATE),
-            Fault(FaultKind.RESET_AFTER, count=1, request=RequestKind.COMPOSITE),
-        ],
-        [Fault(FaultKind.SESSION, count=1)],
-        [Fault(FaultKind.HTML, count=1)],
-    ]
-    rng.shuffle(spells)
-    return [
-        (int(events * (place + rng.random()) / (len(spells) + 1)), faults)
-        for place, faults in enumerate(spells)
-    ]
 
 
 def _org_settings() -> OrgSettings:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Final, Protocol, TextIO
 
 from processor.sandbox.demo import DemoReport
+from processor.sandbox.demo_story import told
+from processor.sandbox.org_faults import FaultKind
 
 LINE_EVERY_S: Final = 2.0
+ORG_IS_DOWN: Final = "org is down"
+
+_FAULTS: Final[Mapping[str, str]] = {
+    FaultKind.HTML: "HTML page",
+    FaultKind.LOCK: "row locked",
+    FaultKind.RESET_AFTER: "answer lost",
+    FaultKind.SESSION: "session ended",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,41 +50,48 @@ class Screen(Protocol):
 
     def show(self, progress: Progress) -> None: ...
     def say(self, text: str) -> None: ...
+    def end(self) -> None:
+        """Show no more progress."""
 
 
 class Lines:
-    """A line every few seconds, for logs and pipes."""
+    """A line every few seconds, for logs, pipes, and terminals that can't go back."""
 
-    def __init__(self, out: TextIO) -> None:
+    def __init__(self, out: TextIO, every_s: float = LINE_EVERY_S) -> None:
         self._out = out
+        self._every_s = every_s
         self._next_s = 0.0
         self._stage = ""
+        self._ended = False
 
     def say(self, text: str) -> None:
         print(text, file=self._out, flush=True)
 
+    def end(self) -> None:
+        if not self._ended:
+            self.say("")
+        self._ended = True
+
     def show(self, progress: Progress) -> None:
         now = time.monotonic()
-        if progress.stage == self._stage and (now < self._next_s or self._stage == "done"):
+        if self._ended or (progress.stage == self._stage and now < self._next_s):
             return
-        self._next_s, self._stage = now + LINE_EVERY_S, progress.stage
-        print(
-            f"{progress.seconds:5.1f} s  {progress.stage:<11} "
-            f"reports {progress.consumed:,} of {progress.events:,} (sent {progress.sent:,})  "
-            f"owed {progress.owed:,}  rows {progress.rows:,} in {progress.requests:,} requests  "
-            f"dead letters {progress.dead_letters:,}  faults {progress.faults:,}",
-            file=self._out,
-            flush=True,
+        self._next_s, self._stage = now + self._every_s, progress.stage
+        self.say(
+            f"{progress.seconds:5.1f} s  {progress.stage:<11}  "
+            f"reports {progress.consumed:,} of {progress.events:,}  owed {progress.owed:,}  "
+            f"written {progress.rows:,}  faults {progress.faults:,}"
         )
 
 
 @contextmanager
 def make_screen(*, as_json: bool) -> Iterator[Screen]:
-    """A table that lives where there is a terminal and rich; else lines. With JSON, which has
-    standard output to itself, they go to standard error.
+    """A table that lives where there is a terminal that can go back, and rich; else lines. With
+    JSON, which has standard output to itself, they go to standard error.
     """
     out = sys.stderr if as_json else sys.stdout
-    if not out.isatty() or find_spec("rich") is None:
+    is_dumb = os.environ.get("TERM", "dumb").lower() in ("dumb", "unknown", "")
+    if is_dumb or not out.isatty() or find_spec("rich") is None:
         yield Lines(out)
         return
     from rich.console import Console
@@ -86,7 +106,10 @@ def make_screen(*, as_json: bool) -> Iterator[Screen]:
             self._live = live
 
         def say(self, text: str) -> None:
-            self._live.console.print(text)
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+        def end(self) -> None:
+            self._live.stop()
 
         def show(self, progress: Progress) -> None:
             table = Table.grid(padding=(0, 2))
@@ -95,7 +118,8 @@ def make_screen(*, as_json: bool) -> Iterator[Screen]:
             table.add_column(width=30)
             sent = ProgressBar(total=progress.events, completed=progress.sent)
             consumed = ProgressBar(total=progress.events, completed=progress.consumed)
-            table.add_row(f"{progress.seconds:.1f} s", progress.stage, "")
+            style = "bold red" if progress.stage == ORG_IS_DOWN else "bold"
+            table.add_row(f"{progress.seconds:.1f} s", f"[{style}]{progress.stage}[/]", "")
             table.add_row("reports sent", f"{progress.sent:,}", sent)
             table.add_row("reports processed", f"{progress.consumed:,}", consumed)
             table.add_row("without a Task", f"{progress.ignored:,}", "")
@@ -111,28 +135,69 @@ def make_screen(*, as_json: bool) -> Iterator[Screen]:
 
 
 def summary(report: DemoReport) -> str:
-    """The report for a person."""
-    per_message = report.salesforce_rows / report.messages
-    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
-    title = (
-        f"{report.events:,} delivery reports of {report.messages:,} messages, in "
-        f"{report.seconds:.1f} s (broker: {report.broker}, seed {report.seed})"
-    )
-    rows = f"{report.salesforce_rows:,} rows ({per_message:.2f} a message)"
+    """The report for a person, 80 columns wide."""
     lines = [
-        title,
+        (
+            f"{report.events:,} delivery reports of {report.messages:,} messages, in "
+            f"{report.seconds:.1f} s (broker: {report.broker}, seed {report.seed})"
+        ),
         "",
-        f"  Tasks right     {report.tasks_correct:,} of {report.tasks_expected:,}",
-        f"  regressions     {report.regressions:,}",
-        f"  without a Task  {report.events_ignored:,} of {report.events_ignored_expected:,}",
-        f"  dead letters    {report.dead_letters:,} of {report.dead_letters_expected:,}",
-        f"  statuses        {report.statuses_published:,} published",
-        f"  Salesforce      {rows} in {report.salesforce_requests:,} requests",
-        f"  faults met      {faults or 'none'}",
+        *(f"  {name:<15} {text}" for name, text in _results(report)),
         "",
     ]
+    if report.ok and report.story is not None:
+        lines += [*told(report.story), ""]
     if not report.finished:
         lines.append("NOT FINISHED in time: rows are still owed, or reports were not read.")
     lines += report.wrong
-    lines.append("Everything is as it must be." if report.ok else "WRONG.")
+    if not report.ok:
+        return "\n".join([*lines, "WRONG."])
+    steps = next_steps(program())
+    width = max(len(command) for command, _ in steps)
+    lines += ["Everything is as it must be. What next?", ""]
+    lines += [f"  {command:<{width}}  {what}" for command, what in steps]
+    lines += ["", 'Your own Kafka and org: README.md, "Run it against your own Kafka and org".']
     return "\n".join(lines)
+
+
+def _results(report: DemoReport) -> Iterator[tuple[str, str]]:
+    right = f"{report.tasks_correct:,} of {report.tasks_expected:,}"
+    yield "Tasks right", f"{right}, by a second reading of the rule"
+    rows = f"{report.salesforce_rows:,} rows in {report.salesforce_requests:,} requests"
+    yield "steps back", f"{report.regressions:,}, in {rows}"
+    yield "still owed", f"{report.owed:,} rows"
+    ignored = f"{report.events_ignored:,} of {report.events_ignored_expected:,}"
+    yield "without a Task", f"{ignored} reports, ignored"
+    letters = f"{report.dead_letters:,} of {report.dead_letters_expected:,}"
+    yield "dead letters", f"{letters} reports that can't be used"
+    if (down := report.org_down) is not None:
+        yield "org down", f"for {down.seconds:.1f} s, met by {down.requests:,} requests;"
+        yield "", f"meanwhile {down.events:,} reports were consumed and {down.owed:,} rows owed;"
+        yield "", "after: all written" if report.ok else "after: not all is right"
+    faults = [
+        f"{count:,}× {_FAULTS.get(kind, kind)}"
+        for kind, count in sorted(report.faults.items())
+        if kind != FaultKind.UNAVAILABLE
+    ]
+    yield "other faults", ", ".join(faults) or "none"
+
+
+def program() -> str:
+    """How this program was called: what a person has to type to call it again."""
+    path = Path(sys.argv[0])
+    if path.stem != "processor":
+        return "python -m processor"
+    if path.is_absolute() and shutil.which(path.name) == str(path):
+        return path.name  # a shell has found it on the PATH
+    with suppress(ValueError):
+        return str(path.resolve().relative_to(Path.cwd()))
+    return str(path)
+
+
+def next_steps(processor: str) -> list[tuple[str, str]]:
+    """Commands to try, and what they show."""
+    return [
+        (f"{processor} demo --messages 20000 --seed 2", "more, and other ones"),
+        (f"{processor} demo --keep", "with /metrics to look at"),
+        (f"{processor} codes", "what the numbers mean"),
+    ]

@@ -96,7 +96,7 @@ def expect(message: Message) -> Expectation | None:
     """What must come of a message; None where it has no Task."""
     if message.task_id is None:
         return None
-    reports = [(_time(r), r.event["status_code"]) for r in message.reports if r.poison is None]
+    reports = [(event_time(r), r.event["status_code"]) for r in message.reports if r.poison is None]
     path: list[int] = []
     for arrived in range(1, len(reports) + 1):
         status = replay(reports[:arrived])
@@ -163,7 +163,7 @@ def _progress(code: int) -> tuple[int, bool]:
     return 3 if code in (210, 211, 212, 213) else 2, code in _KNOWN
 
 
-def _time(report: Report) -> int:
+def event_time(report: Report) -> int:
     """The gateway's stamp, else the provider's, else none; never after the record's own."""
     event: Mapping[str, Any] = report.event
     for name in ("date_received", "submitted_date"):

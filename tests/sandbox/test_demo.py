@@ -5,10 +5,19 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
+from processor import cli
 from processor.sandbox import demo
 from processor.sandbox.demo import DemoOptions, DemoReport
 from processor.sandbox.demo_judge import (
@@ -19,7 +28,7 @@ from processor.sandbox.demo_judge import (
     judge,
     regressions,
 )
-from processor.sandbox.demo_screen import Lines, Progress, summary
+from processor.sandbox.demo_screen import Lines, Progress, next_steps, program, summary
 from processor.sandbox.org_tasks import Write
 from processor.sandbox.traffic import Traffic
 from processor.sandbox.traffic_oracle import Expectation, Expected, expected
@@ -55,7 +64,14 @@ def test_a_small_demo_has_every_task_right_whatever_the_org_does() -> None:
     assert report.regressions == 0
     assert report.dead_letters == report.dead_letters_expected > 0
     assert report.events_ignored == report.events_ignored_expected > 0
-    assert sum(report.faults.values()) > 2
+    assert report.owed == 0
+    assert report.faults.keys() >= {"html", "reset_after", "session", "unavailable"}
+    assert report.org_down is not None
+    assert report.org_down.requests >= 2
+    assert report.org_down.events > 0
+    assert report.org_down.owed > 0
+    assert report.story is not None
+    assert report.story.code == report.story.moments[-1].task
     assert report.salesforce_rows / MESSAGES < 0.7 * report.events / MESSAGES
 
 
@@ -75,6 +91,7 @@ def test_a_task_that_is_not_as_the_oracle_says_fails_the_demo(
     assert not report["ok"]
     assert report["tasks_correct"] == report["tasks_expected"] - 1
     assert "expected 299" in report["wrong"][0]
+    assert report["owed"] == 0
     assert {
         "messages", "events", "tasks_expected", "tasks_correct", "regressions",
         "salesforce_requests", "salesforce_rows", "events_ignored", "dead_letters",
@@ -152,7 +169,7 @@ def report(**changes: object) -> DemoReport:
         "salesforce_requests": 5, "salesforce_rows": 12, "api_calls": 4, "events_ignored": 3,
         "events_ignored_expected": 3, "dead_letters": 1, "dead_letters_expected": 1,
         "statuses_published": 20, "faults": {"lock": 2}, "finished": True, "seconds": 1.5,
-        "events_per_second": 23.3, "seed": 7, "broker": "in-process",
+        "events_per_second": 23.3, "seed": 7, "broker": "in-process", "owed": 0,
     } | changes  # fmt: skip
     return DemoReport(**values)  # type: ignore[arg-type]  # values by name
 
@@ -166,6 +183,7 @@ def report(**changes: object) -> DemoReport:
         {"dead_letters": 2},
         {"events_ignored": 2},
         {"finished": False},
+        {"owed": 2},
         {"wrong": ("something",)},
     ],
 )
@@ -185,6 +203,118 @@ def test_progress_is_a_line_for_each_stage_where_there_is_no_terminal() -> None:
     texts = out.getvalue().splitlines()
     assert [text.split()[2] for text in texts[:-1]] == ["starting", "sending", "done"]
     assert texts[-1] == "bye"
+
+
+def test_progress_goes_on_within_a_stage_and_ends_when_told_to() -> None:
+    out = io.StringIO()
+    lines = Lines(out, every_s=0.0)
+    for consumed in (8, 9):
+        lines.show(Progress("sending", 1.0, 10, 35, consumed, 1, 0, 4, 2, 6, 1))
+    lines.end()
+    lines.show(Progress("done", 1.0, 10, 35, 8, 1, 0, 4, 2, 6, 1))
+    assert [text.split()[4] for text in out.getvalue().splitlines() if text] == ["8", "9"]
+
+
+# -- as a person meets it ----------------------------------------------------------------------
+
+TERMINAL_S = 60.0
+SMALL = (sys.executable, "-m", "processor", "demo", "--messages", "40", "--no-faults")
+
+
+class Terminal:
+    """A command that believes it writes to a terminal."""
+
+    def __init__(self, command: Sequence[str], term: str) -> None:
+        self._fd, inner = pty.openpty()
+        self.text = ""
+        with os.fdopen(inner) as stream:
+            self._process = subprocess.Popen(
+                command, stdin=stream, stdout=stream, stderr=stream,
+                env=os.environ | {"TERM": term}, start_new_session=True,
+            )  # fmt: skip
+
+    def read_until(self, wanted: str | None) -> None:
+        """To this text, or to the end."""
+        deadline_s = time.monotonic() + TERMINAL_S
+        while wanted is None or wanted not in self.text:
+            assert time.monotonic() < deadline_s, self.text
+            if not select.select([self._fd], [], [], 0.1)[0]:
+                continue
+            try:
+                read = os.read(self._fd, 65_536)
+            except OSError:  # Linux's way to say that the other side has gone
+                return
+            if not read:
+                return
+            self.text += read.decode(errors="replace")
+
+    def interrupt(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+
+    def exit_code(self) -> int:
+        try:
+            return self._process.wait(TERMINAL_S)
+        finally:
+            self._process.kill()
+            os.close(self._fd)
+
+
+@pytest.mark.slow
+def test_a_dumb_terminal_sees_progress_and_an_end_with_nothing_owed() -> None:
+    terminal = Terminal(SMALL, "dumb")
+    terminal.read_until(None)
+    assert terminal.exit_code() == 0
+    assert "\x1b" not in terminal.text
+    lines = terminal.text.splitlines()
+    assert any(" sending " in line or " settling " in line for line in lines)
+    (done,) = [line for line in lines if " done " in line]
+    assert " owed 0 " in done
+    assert "Everything is as it must be." in terminal.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_an_interrupted_demo_judges_nothing(term: str) -> None:
+    terminal = Terminal((*SMALL, "--rate", "1"), term)
+    terminal.read_until("sending")
+    terminal.interrupt()
+    terminal.read_until(None)
+    assert terminal.exit_code() == 130
+    assert "WRONG" not in terminal.text
+    assert "Everything" not in terminal.text
+    assert "Traceback" not in terminal.text
+
+
+def test_what_the_demo_says_to_try_next_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [command.split() for command, _ in next_steps("processor")]
+    assert 2 <= len(steps) <= 3
+    for name, *words in steps:
+        assert name == "processor"
+        assert cli._parser().parse_args(words).command is not None
+    assert cli.main(["codes"]) == 0
+    assert "220" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv0", "path", "typed"),
+    [
+        (".venv/bin/processor", "/bin", ".venv/bin/processor"),
+        ("{here}/.venv/bin/processor", "{here}/.venv/bin", "processor"),
+        ("{here}/.venv/bin/processor", "/bin", ".venv/bin/processor"),
+        ("/opt/venv/bin/processor", "/bin", "/opt/venv/bin/processor"),
+        ("{here}/processor/__main__.py", "/bin", "python -m processor"),
+    ],
+)
+def test_the_program_is_called_as_it_was_called(
+    argv0: str, path: str, typed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / ".venv/bin/processor"
+    script.parent.mkdir(parents=True)
+    script.touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [argv0.format(here=tmp_path)])
+    monkeypatch.setenv("PATH", path.format(here=tmp_path))
+    assert program() == typed
 
 
 @pytest.mark.parametrize("wrong", [["--messages", "0"], ["--rate", "-1"], ["--broker", "none"]])
