@@ -15,6 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.worker import Timed
 from processor.clock import SystemClock
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.kafka.framing import single_object_prefix
 from processor.kafka.source import KafkaSource
@@ -48,9 +49,10 @@ def main() -> None:
     )
     timed = Timed(store, steps, load="load", owed_rows="reclaim", put_many="reclaim", open="open")
     takeovers = Takeovers()
+    claim = Claim("bench-restore", options.topic, "")
     began_s, cpu_s = time.perf_counter(), time.process_time()
     for partition in range(partitions):
-        takeovers.add(Takeover(partition, source, outbox, timed, clock, Rules()))
+        takeovers.add(Takeover(partition, source, outbox, timed, clock, Rules(), claim))
     restored = 0
     memory: list[int] = []
     told_s = began_s

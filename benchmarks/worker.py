@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 
 from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
 from processor.clock import SystemClock
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.report import DecodeStats, ReportRules
 from processor.kafka.avro import AvroDecoder
@@ -195,6 +196,7 @@ def _compose(
         writer=Timed(writer, steps, submit="salesforce", results="salesforce"),
         meter=Metrics(CollectorRegistry()),
         clock=clock,
+        claim=Claim(group, "", ""),
     )
     limits = Limits(catch_up_records=options.batch)
     return Worker(ports, Rules(), limits, FIELDS), source, reader

@@ -64,6 +64,15 @@ class Kafka:
         default="sms.delivery-status",
         metadata=_about(_TOPIC, "statuses are kept here: compacted, keyed by message id"),
     )
+    adopt_statuses_of: tuple[str, ...] = field(
+        default=(),
+        metadata=_about(
+            TEXTS,
+            "owners (group/org/topic id, as the refusal to start names them) whose records in the "
+            "status topic count as this group's: after the group was renamed, the org was "
+            "refreshed, or the topic was copied",
+        ),
+    )
     dead_letter_topic: str = field(
         default="sms.delivery-dead-letters",
         metadata=_about(_TOPIC, "what can't be used goes here, as it came"),

@@ -55,6 +55,13 @@ class Position(NamedTuple):
     stream_time: int
 
 
+class CommittedOffset(NamedTuple):
+    """What the group has committed: the next offset (-1: nothing), and the text beside it."""
+
+    offset: int
+    metadata: str = ""
+
+
 class RebalanceListener(Protocol):
     """Called from inside `Source.poll`. Only `revoked` may block, until the revoke deadline."""
 
@@ -74,10 +81,9 @@ class Source(Protocol):
         lost (offset out of range), Unavailable never: an unreachable broker yields [].
         """
 
-    def committed(self, partition: int, timeout_s: float) -> Position | None:
-        """The *stable* committed position: waits for open transactions that hold offsets of the
-        partition. A partition never committed gives Position(-1, 0) (start from the beginning);
-        None: no stable answer within the time, ask again.
+    def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:
+        """The *stable* committed offset: waits for open transactions that hold offsets of the
+        partition. None: no stable answer within the time, ask again.
         """
 
     def start(self, partition: int, offset: int) -> None:
@@ -123,9 +129,13 @@ class DeadLetter(NamedTuple):
 
 @dataclass(slots=True)
 class Transaction:
-    """What one Kafka transaction carries. `positions` names every partition it writes for."""
+    """What one Kafka transaction carries. `positions` names every partition it writes for.
+
+    `marks` (`core/mark.py`) are written beside the offset, and with the partition's last record.
+    """
 
     positions: dict[int, Position] = field(default_factory=dict)
+    marks: dict[int, str] = field(default_factory=dict)
     statuses: dict[int, list[MessageState]] = field(default_factory=dict)
     tombstones: dict[int, list[str]] = field(default_factory=dict)
     dead_letters: list[DeadLetter] = field(default_factory=list)
@@ -152,12 +162,16 @@ class Fenced(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """A step of a restore: states to keep and message ids to drop, in log order, up to `offset`."""
+    """A step of a restore: states to keep and message ids to drop, in log order, up to `offset`.
+
+    `mark`: the last that was among them; "": none was.
+    """
 
     changes: list[tuple[str, MessageState | None]]
     offset: int
     end: int
     done: bool
+    mark: str = ""
 
 
 class Restore(Protocol):
@@ -216,10 +230,18 @@ class Store(Protocol):
     def open(self, partition: int) -> int | None:
         """The checkpoint (next status-topic offset to read); None: empty, restore all."""
 
+    def mark(self, partition: int) -> str:
+        """The mark that was kept with the checkpoint; "": none was."""
+
     def load(
-        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
+        self,
+        partition: int,
+        changes: Loaded,
+        checkpoint: int,
+        as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
-        """Restore: put or drop by message id, whatever was there."""
+        """Restore: join with what is there (`core/join.py`), or drop. `mark` "": as it was."""
 
     def unfit(self, message_id: str, state: MessageState | None) -> str | None:
         """Why no `load` can ever take this (`bad_key`, `too_large`); None: it fits."""
@@ -232,8 +254,10 @@ class Store(Protocol):
         changes: Iterable[Change],
         checkpoint: int | None = None,
         as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
-        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is.
+        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is, and
+        the mark with it.
 
         `as_of_ms`: when the checkpoint was surely not older than what the topic's compaction
         leaves (None: now). A process that was stopped for days in between must not date it later.

@@ -83,6 +83,7 @@ class LmdbStore:
         self._map_limit_bytes = map_limit_bytes
         self._open: dict[int, PartitionStore] = {}
         self._locks: dict[int, int] = {}
+        self._marks: dict[int, str] = {}
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as failure:
@@ -105,7 +106,7 @@ class LmdbStore:
             with _blamed(partition):
                 fresh = not self._path(partition).exists()
                 store = self._open[partition] = self._opened(partition)
-                checkpoint = None if fresh else self._checkpoint(store)
+                checkpoint = None if fresh else self._checkpoint(partition, store)
                 if checkpoint is None and not fresh:
                     store.close()
                     self._remove(partition)
@@ -116,6 +117,7 @@ class LmdbStore:
         return checkpoint
 
     def close(self, partition: int) -> None:
+        self._marks.pop(partition, None)
         store = self._open.pop(partition, None)
         if store is not None:
             store.close()
@@ -171,12 +173,18 @@ class LmdbStore:
 
     # -- the checkpoint ----------------------------------------------------------------------
 
-    def _record(self, checkpoint: int, as_of_ms: int | None) -> bytes:
+    def mark(self, partition: int) -> str:
+        return self._marks.get(partition, "")
+
+    def _record(self, partition: int, checkpoint: int, as_of_ms: int | None, mark: str) -> bytes:
         saved_at = self._clock.now_ms() if as_of_ms is None else as_of_ms
-        record = self._stamp | {"offset": checkpoint, "saved_at": saved_at}
+        if mark:
+            self._marks[partition] = mark
+        kept = self._marks.get(partition, "")
+        record = self._stamp | {"offset": checkpoint, "saved_at": saved_at, "mark": kept}
         return json.dumps(record).encode()
 
-    def _checkpoint(self, store: PartitionStore) -> int | None:
+    def _checkpoint(self, partition: int, store: PartitionStore) -> int | None:
         """The offset, if the record can be believed. Tombstones that are older than the topic's
         delete.retention.ms may be gone from it: an older store would keep what they removed.
         """
@@ -186,20 +194,30 @@ class LmdbStore:
         try:
             record = json.loads(raw)
             offset, saved_at = int(record["offset"]), int(record["saved_at"])
+            mark = str(record.get("mark", ""))
             stamp = {key: record.get(key) for key in self._stamp}
         except (ValueError, TypeError, KeyError, AttributeError) as failure:
             raise StoreFailed(f"local store: its checkpoint is corrupt: {failure}") from failure
         age_ms = self._clock.now_ms() - saved_at
         fresh = -CLOCK_STEP_MS <= age_ms <= self._delete_retention_ms
-        return offset if fresh and stamp == self._stamp else None
+        if not fresh or stamp != self._stamp:
+            return None
+        self._marks[partition] = mark
+        return offset
 
     # -- states ------------------------------------------------------------------------------
 
     def load(
-        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
+        self,
+        partition: int,
+        changes: Loaded,
+        checkpoint: int,
+        as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
+        record = self._record(partition, checkpoint, as_of_ms, mark)
         with _blamed(partition):
-            self._open[partition].load(changes, self._record(checkpoint, as_of_ms))
+            self._open[partition].load(changes, record)
 
     def unfit(self, message_id: str, state: MessageState | None) -> str | None:
         return unfit(message_id, state)
@@ -214,8 +232,9 @@ class LmdbStore:
         changes: Iterable[Change],
         checkpoint: int | None = None,
         as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
-        record = None if checkpoint is None else self._record(checkpoint, as_of_ms)
+        record = None if checkpoint is None else self._record(partition, checkpoint, as_of_ms, mark)
         with _blamed(partition):
             self._open[partition].put(changes, record)
 

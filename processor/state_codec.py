@@ -17,7 +17,7 @@ from processor.core.codes import MAX_CODE, MIN_CODE
 from processor.core.events import MessageState, Outcome
 from processor.errors import StoreFailed
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 MAX_TEXT_BYTES: Final = (1 << 16) - 1  # of a Task id or account id: its length is a `H`
 
 _FIXED: Final = "<HBHHHqqIqIHqqq"

@@ -27,6 +27,7 @@ from weakref import WeakSet
 import lmdb
 
 from processor.core.events import IN_HAND, MessageState
+from processor.core.join import joined
 from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Change, Loaded
 from processor.state_codec import pack, unpack
@@ -186,9 +187,9 @@ class PartitionStore:
         self._env.set_mapsize(min(size * 2, self._map_limit))
 
     def load(self, changes: Loaded, record: bytes) -> None:
-        """Put or drop by message id, the last of each, whatever was there."""
-        latest = dict(changes)
-        old = self.get(latest)
+        """Put or drop by message id, joined with what was there."""
+        old = self.get({message_id for message_id, _ in changes})
+        latest = joined(changes, old)
         with guarded("write", self._path):
             self._write(self._loaded(latest, old), record)
 

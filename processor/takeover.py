@@ -12,9 +12,21 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
+from processor.core.claim import Claim
 from processor.core.due import Rules, reclaim
+from processor.core.mark import parse, where_to_start
 from processor.errors import StoreBlocked, StoreFailed, Unavailable
-from processor.ports import Change, Clock, Outbox, Position, Restore, Restored, Source, Store
+from processor.ports import (
+    Change,
+    Clock,
+    CommittedOffset,
+    Outbox,
+    Position,
+    Restore,
+    Restored,
+    Source,
+    Store,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +58,7 @@ class Takeover:
         store: Store,
         clock: Clock,
         rules: Rules,
+        claim: Claim,
         *,
         wipe: bool = False,
     ) -> None:
@@ -55,8 +68,8 @@ class Takeover:
         self.unusable: Counter[str] = Counter()
         self.began_s = clock.monotonic_s()
         self._source, self._outbox, self._store = source, outbox, store
-        self._clock, self._rules = clock, rules
-        self._committed: Position | None = None
+        self._clock, self._rules, self._claim = clock, rules, claim
+        self._committed: CommittedOffset | None = None
         self._restore: Restore | None = None
         self._told_s = self.began_s
 
@@ -64,6 +77,8 @@ class Takeover:
         """Some of the work; the position to start from when all is done.
 
         Raises Unavailable when the broker does not answer, and StoreFailed: `begin_again` later.
+        Raises StopProcessing when the statuses are another's, or are not those that the offset
+        goes with.
         """
         if self._wipe:
             self._store.wipe(self.partition)
@@ -82,20 +97,31 @@ class Takeover:
         if not read.done:
             return None
         self.close()
+        position = self._position(self._committed)
         self._reclaim()
-        return self._committed
+        return position
+
+    def _position(self, committed: CommittedOffset) -> Position:
+        """What was kept beside the offset may be lost, or with the statuses: the other has it."""
+        kept = parse(self._store.mark(self.partition))
+        self._claim.meet(self.partition, kept)
+        beside = parse(committed.metadata)
+        start = where_to_start(committed.offset, beside, kept, self._claim.ours)
+        if start.warning:
+            log.warning("partition=%d %s", self.partition, start.warning)
+        return Position(start.offset, start.stream_time)
 
     def _load(self, read: Restored, now: int) -> None:
         """What the store can never hold is skipped: it is durable, and restoring it again and
         again would keep all the others of its partition from being written, for ever.
         """
         try:
-            self._store.load(self.partition, read.changes, read.offset, now)
+            self._store.load(self.partition, read.changes, read.offset, now, read.mark)
         except StoreFailed:
             fit = [change for change in read.changes if not self._store.unfit(*change)]
             if len(fit) == len(read.changes):
                 raise
-            self._store.load(self.partition, fit, read.offset, now)
+            self._store.load(self.partition, fit, read.offset, now, read.mark)
             for message_id, state in dict(read.changes).items():
                 why = self._store.unfit(message_id, state)
                 if why and state is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from processor.core.plan import Plan
 from processor.ports import DeadLetter, Position, RawRecord, Transaction
@@ -12,6 +12,7 @@ def build(
     positions: Mapping[int, Position],
     batches: Mapping[int, Sequence[RawRecord]],
     plans: Mapping[int, Plan],
+    mark: Callable[[int, int, int], str],
 ) -> Transaction:
     """Every partition that is written for carries its position, even an unchanged one: that is
     what fences a member whose partitions have moved.
@@ -21,7 +22,9 @@ def build(
         batch = batches[partition]
         last = batch[-1].offset() if batch else None
         offset = positions[partition].offset if last is None else last + 1
-        transaction.positions[partition] = Position(offset, decided.stream_time)
+        position = Position(offset, decided.stream_time)
+        transaction.positions[partition] = position
+        transaction.marks[partition] = mark(partition, *position)
         transaction.statuses[partition] = [new for _, new in decided.changes.values()]
         transaction.tombstones[partition] = [state.message_id for state in decided.tombstones]
         transaction.dead_letters += _dead_letters(partition, batch, decided)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.core.plan import Plan
@@ -77,6 +78,7 @@ class Ports:
     writer: Writer
     meter: Meter
     clock: Clock
+    claim: Claim
 
 
 class Worker:
@@ -123,6 +125,7 @@ class Worker:
         if self._fenced:
             self._start_over()
             return
+        self._p.claim.require()
         records = self._reading.poll(self._poll_timeout_s())
         try:
             self._take_over()
@@ -154,7 +157,8 @@ class Worker:
 
     def owns(self, partitions: Collection[int]) -> bool:
         """The lease (I6), asked from the writer's threads before each request."""
-        return self._ownership.holds(partitions, self._p.clock.monotonic_s())
+        holds = self._ownership.holds(partitions, self._p.clock.monotonic_s())
+        return holds and self._p.claim.holds()
 
     def ready(self) -> tuple[bool, str]:
         """Joined, restored, logged in; else what is missing."""
@@ -290,7 +294,7 @@ class Worker:
             now=now,
             room=room,
         )
-        transaction = build(self._reading.positions, batches, plans)
+        transaction = build(self._reading.positions, batches, plans, self._p.claim.mark)
         began_s = self._p.clock.monotonic_s()
         outcome = self._p.outbox.commit(transaction)
         seconds = self._p.clock.monotonic_s() - began_s
@@ -302,7 +306,7 @@ class Worker:
                 self._ownership.proven(transaction.positions, began_s)
                 self._settle_published(plans)
                 self._tally.count(batches, plans, now)
-                self._keep(plans, outcome, now)
+                self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why):
                 log.warning("transaction aborted: %s", why)
                 self._reading.rewind([p for p, batch in batches.items() if batch], ABORTED_WAIT_S)
@@ -310,7 +314,9 @@ class Worker:
                 log.warning("fenced: %s", why)
                 self._fenced = True
 
-    def _keep(self, plans: Mapping[int, Plan], committed: Committed, now: int) -> None:
+    def _keep(
+        self, plans: Mapping[int, Plan], committed: Committed, marks: Mapping[int, str], now: int
+    ) -> None:
         """The store follows the commit; the writer gets what is due at once."""
         for partition, decided in plans.items():
             changes = [Change(old, new) for old, new in decided.changes.values()]
@@ -318,7 +324,7 @@ class Worker:
             if changes:
                 checkpoint = committed.checkpoints[partition]
                 try:
-                    self._p.store.put_many(partition, changes, checkpoint, now)
+                    self._p.store.put_many(partition, changes, checkpoint, now, marks[partition])
                 except StoreFailed as failure:
                     self._restore_again(failure, partition)
                     continue
@@ -337,6 +343,7 @@ class Worker:
                 ports.store,
                 ports.clock,
                 self._rules,
+                ports.claim,
                 wipe=wipe,
             )
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Loaded
@@ -30,12 +32,17 @@ class FailingStore(MemoryStore):
         self.wipes: list[int] = []
 
     def load(
-        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
+        self,
+        partition: int,
+        changes: Loaded,
+        checkpoint: int,
+        as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
         self.loads.append(partition)
         if partition in self.fails:
             raise self.fails[partition]
-        super().load(partition, changes, checkpoint)
+        super().load(partition, changes, checkpoint, mark=mark)
 
     def wipe(self, partition: int) -> None:
         if self.wipes_fail:
@@ -55,8 +62,9 @@ class Bench:
             self.begin(partition)
 
     def begin(self, partition: int, *, wipe: bool = False) -> None:
-        log, rules = self.log, RULES
-        taken = Takeover(partition, log, log, self.store, self.clock, rules, wipe=wipe)  # type: ignore[arg-type]
+        log: Any = self.log
+        claim = Claim("group", "statuses", "events")
+        taken = Takeover(partition, log, log, self.store, self.clock, RULES, claim, wipe=wipe)
         self.takeovers.add(taken)
 
     def turn(self, seconds: float) -> None:

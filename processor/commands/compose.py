@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from processor.clock import SystemClock
 from processor.config import Settings
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.report import DecodeStats, ReportRules
 from processor.errors import ConfigError, Unavailable
@@ -23,6 +24,7 @@ from processor.kafka.registry import Registry, prefix_for
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
 from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
+from processor.kafka.topic_watch import Expected
 from processor.kafka.topics import Facts, Topics
 from processor.machine import too_few_files
 from processor.metrics import Metrics
@@ -121,7 +123,8 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             map_limit_bytes=settings.state.map_limit_bytes,
         )
         events = KeyWatch(decoder(settings, stats, registry), stats, facts.partitions)
-        ports = Ports(source, events, outbox, store, writer, meter, clock)
+        claim = _claim(settings, facts, client)
+        ports = Ports(source, events, outbox, store, writer, meter, clock, claim)
         worker = Worker(ports, rules(settings), _limits(settings), settings.salesforce.fields, ORG)
         workers.append(worker)
         resources.callback(worker.abandon)
@@ -208,6 +211,10 @@ def _limits(settings: Settings) -> Limits:
 
 def _source(settings: Settings, facts: Facts) -> KafkaSource:
     kafka = settings.kafka
+    identities = {}
+    if facts.events_topic_id:  # else the broker can't tell
+        identities[kafka.events_topic] = facts.events_topic_id
+        identities[kafka.status_topic] = facts.status_topic_id
     return KafkaSource(
         kafka.bootstrap_servers,
         kafka.group_id,
@@ -215,7 +222,17 @@ def _source(settings: Settings, facts: Facts) -> KafkaSource:
         options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
-        partitions=facts.partitions,
+        expected=Expected(facts.partitions, identities),
+    )
+
+
+def _claim(settings: Settings, facts: Facts, client: Client) -> Claim:
+    return Claim(
+        settings.kafka.group_id,
+        facts.status_topic_id,
+        facts.events_topic_id,
+        lambda: client.org_id,
+        settings.kafka.adopt_statuses_of,
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from processor.commands.compose import topics
 from processor.commands.loading import load
+from processor.core.claim import Claim
 from processor.core.report import check_message_id
 from processor.errors import ConfigError, Rejected
 from processor.kafka.forget import Forgetting, KeysOnly, require_rest
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
+from processor.kafka.topic_watch import Expected
 from processor.logs import set_up_logging
 
 
@@ -22,9 +24,9 @@ def forget(config: str | None, message_id: str) -> int:
         raise ConfigError(f"MESSAGE_ID: {rejected}") from None
     kafka = settings.kafka
     house = topics(settings)
-    status = house.find(kafka.status_topic)
+    status, events = house.find(kafka.status_topic), house.find(kafka.events_topic)
     partitions = status.partitions
-    if house.find(kafka.events_topic).partitions != partitions:
+    if events.partitions != partitions:
         raise ConfigError("the topics' partitions are not equal: see processor check")
     require_rest(kafka.bootstrap_servers, kafka.options, kafka.group_id)
     source = KafkaSource(
@@ -34,7 +36,7 @@ def forget(config: str | None, message_id: str) -> int:
         options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
-        partitions=partitions,
+        expected=Expected(partitions),
     )
     names = Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic)
     outbox = KafkaOutbox(
@@ -46,7 +48,8 @@ def forget(config: str | None, message_id: str) -> int:
         transactional_id=kafka.transactional_id,
         max_bytes=MaxBytes(status.max_bytes),
     )
-    forgetting = Forgetting(source, outbox)
+    claim = Claim(kafka.group_id, status.identity, events.identity, adopted=kafka.adopt_statuses_of)
+    forgetting = Forgetting(source, outbox, claim)
     try:
         forgetting.join(partitions)
         found = forgetting.forget(message_id, partitions)

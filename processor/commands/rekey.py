@@ -12,6 +12,7 @@ from processor.commands.compose import connect_registry, decoder, topics
 from processor.commands.loading import load
 from processor.config import Settings
 from processor.config_sections import Kafka
+from processor.core.mark import Identity
 from processor.core.report import DecodeStats
 from processor.errors import ConfigError
 from processor.kafka.offsets import Offsets
@@ -19,6 +20,8 @@ from processor.kafka.producer import TransactionalProducer
 from processor.kafka.registry import Registry
 from processor.kafka.rekey import FirstLook, Rekey, check_target
 from processor.kafka.source import KafkaSource
+from processor.kafka.topic_rules import Found
+from processor.kafka.topic_watch import Expected
 from processor.logs import set_up_logging
 
 log = logging.getLogger(__name__)
@@ -33,15 +36,14 @@ def rekey(
     keyed_topic = settings.kafka.events_topic
     _refuse_ours(settings.kafka, raw_topic, group)
     house = topics(settings)
-    house.find(raw_topic)
-    keyed = house.find(keyed_topic)
+    raw, keyed = house.find(raw_topic), house.find(keyed_topic)
     check_target(keyed)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     registry = connect_registry(settings, SystemClock())
     first_look = None if undecodable else FirstLook(raw_topic)
-    copier = _compose(settings, raw_topic, group, registry, keyed.max_bytes, first_look)
+    copier = _compose(settings, raw, group, registry, keyed.max_bytes, first_look)
     try:
         copier.open()
         while not stop.is_set() and not (once and copier.drained()):
@@ -82,7 +84,7 @@ def _refuse_ours(kafka: Kafka, raw_topic: str, group: str | None) -> None:
 
 def _compose(
     settings: Settings,
-    raw_topic: str,
+    raw: Found,
     group: str | None,
     registry: Registry | None,
     max_bytes: int,
@@ -93,10 +95,11 @@ def _compose(
     source = KafkaSource(
         kafka.bootstrap_servers,
         name,
-        raw_topic,
+        raw.name,
         options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
+        expected=Expected(identities={raw.name: raw.identity}),
     )
     transactional_id = f"{name}-{uuid.uuid4()}"
     return Rekey(
@@ -109,7 +112,8 @@ def _compose(
             transactional_id,
             topics_max_bytes=(max_bytes,),
         ),
-        (raw_topic, kafka.events_topic),
+        (raw.name, kafka.events_topic),
+        Identity(name, "", "", raw.identity),
         SystemClock(),
         first_look,
     )

@@ -19,13 +19,15 @@ from typing import Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from processor.core.claim import Claim
 from processor.core.events import MessageState
+from processor.core.mark import parse, where_to_start
 from processor.errors import ConfigError, Unavailable
 from processor.kafka.offsets import REQUEST_TIMEOUT_S
 from processor.kafka.options import Options, built, checked, connection
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_topic import KafkaOutbox
-from processor.ports import Committed, Position, Transaction
+from processor.ports import Committed, CommittedOffset, Position, Transaction
 
 JOIN_TIMEOUT_S: Final = 60.0
 STEP_RECORDS: Final = 50_000
@@ -70,8 +72,8 @@ def require_rest(bootstrap_servers: str, options: Options, group_id: str) -> Non
 class Forgetting:
     """The group's only member, for as long as it takes."""
 
-    def __init__(self, source: KafkaSource, outbox: KafkaOutbox) -> None:
-        self._source, self._outbox = source, outbox
+    def __init__(self, source: KafkaSource, outbox: KafkaOutbox, claim: Claim) -> None:
+        self._source, self._outbox, self._claim = source, outbox, claim
 
     def assigned(self, partitions: Collection[int]) -> None: ...
     def revoked(self, partitions: Collection[int]) -> None: ...
@@ -90,16 +92,23 @@ class Forgetting:
     def forget(self, message_id: str, partitions: int) -> list[int]:
         """Write the tombstone wherever the status topic has the message; where that was.
 
-        Raises Unavailable: nothing was written, or it is not known; do it again.
+        Raises Unavailable: nothing was written, or it is not known; do it again. Raises
+        StopProcessing where the statuses are another group's.
         """
         found: dict[int, Position] = {}
         for partition in range(partitions):
-            position = self._committed(partition)
-            if self._has(message_id, partition):
-                found[partition] = position
+            committed = self._committed(partition)
+            there, mark = self._look(message_id, partition)
+            kept = parse(mark)
+            self._claim.meet(partition, kept)
+            if there:
+                beside = parse(committed.metadata)
+                start = where_to_start(committed.offset, beside, kept, self._claim.ours)
+                found[partition] = Position(start.offset, start.stream_time)
         if found:
             tombstones = {partition: [message_id] for partition in found}
-            outcome = self._outbox.commit(Transaction(found, tombstones=tombstones))
+            marks = {partition: self._claim.mark(partition, *at) for partition, at in found.items()}
+            outcome = self._outbox.commit(Transaction(found, marks, tombstones=tombstones))
             if not isinstance(outcome, Committed):
                 raise Unavailable(f"the tombstone was not written, do it again: {outcome.why}")
         return list(found)
@@ -108,26 +117,28 @@ class Forgetting:
         self._source.close()
         self._outbox.close()
 
-    def _committed(self, partition: int) -> Position:
+    def _committed(self, partition: int) -> CommittedOffset:
         deadline = time.monotonic() + SILENCE_LIMIT_S
-        while (position := self._source.committed(partition, COMMITTED_TIMEOUT_S)) is None:
+        while (committed := self._source.committed(partition, COMMITTED_TIMEOUT_S)) is None:
             self._source.poll(1, 0.0)
             if time.monotonic() > deadline:
                 raise Unavailable(f"no stable offset of partition {partition}")
-        return position
+        return committed
 
-    def _has(self, message_id: str, partition: int) -> bool:
+    def _look(self, message_id: str, partition: int) -> tuple[bool, str]:
+        """Whether the message is there, and the partition's last mark."""
         restore = self._outbox.restore(partition, None)
-        there = False
+        there, mark = False, ""
         read_to, deadline = -1, time.monotonic() + SILENCE_LIMIT_S
         try:
             while True:
                 step = restore.step(STEP_RECORDS, STEP_TIMEOUT_S)
+                mark = step.mark or mark
                 for key, state in step.changes:
                     if key == message_id:
                         there = state is not None
                 if step.done:
-                    return there
+                    return there, mark
                 self._source.poll(1, 0.0)
                 if step.offset > read_to:
                     read_to, deadline = step.offset, time.monotonic() + SILENCE_LIMIT_S

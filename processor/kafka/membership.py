@@ -1,4 +1,4 @@
-"""Who we are in the consumer group, and what travels with a committed offset."""
+"""Who we are in the consumer group."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from confluent_kafka import Consumer
 
 _MAGIC: Final = b"CGMDv2:"  # librdkafka's serialized group metadata
 _GENERATION: Final = struct.Struct("=i")
-_PREFIX: Final = "v1 st="
 
 
 class Group(Protocol):
@@ -38,16 +37,3 @@ def fencing_metadata(consumer: Consumer) -> bytes | None:
         if generation < 1:  # both protocols count from 1
             return None
     return metadata
-
-
-def offset_metadata(stream_time: int) -> str:
-    """The text that is kept beside a committed offset."""
-    return f"{_PREFIX}{stream_time}"
-
-
-def stream_time(metadata: str | None) -> int:
-    """The stream time (ms) out of that text; 0 where somebody else wrote the offset."""
-    if metadata is None or not metadata.startswith(_PREFIX):
-        return 0
-    digits = metadata.removeprefix(_PREFIX)
-    return int(digits) if digits.isascii() and digits.isdigit() else 0

@@ -26,6 +26,7 @@ CALL_TIMEOUT_S: Final = 5.0  # of one call to the coordinator
 BATCH_BYTES: Final = 1_000_000  # librdkafka's default
 BATCH_OVERHEAD_BYTES: Final = 512  # of a batch and its request, beside its records
 RECORD_MAX_BYTES: Final = 100_000_000  # the topic's own limit decides, see dead_letters
+UNASSIGNED: Final = -1  # the partitioner chooses: librdkafka's RD_KAFKA_PARTITION_UA
 FINISH_TIMEOUT_S: Final = 30.0  # of all attempts to end a transaction, or to queue a record
 
 TOO_LARGE: Final = frozenset(
@@ -187,17 +188,29 @@ class TransactionalProducer:
         key: bytes | str | None,
         value: bytes | None,
         headers: list[tuple[str, str | bytes | None]],
-        timestamp_ms: int,
+        timestamp_ms: int = 0,
+        *,
+        partition: int = UNASSIGNED,
+        callback: Callable[[KafkaError | None, Message], None] | None = None,
     ) -> None:
-        """Queue one record with headers; the key decides its partition."""
+        """Queue one record with headers. Without a partition the key decides; `timestamp_ms` 0:
+        now.
+        """
         deadline = time.monotonic() + FINISH_TIMEOUT_S
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            self._on_delivery(error, message)
+            if callback is not None:
+                callback(error, message)
+
         while True:
             try:
                 self._producer.produce(
                     topic,
                     value,
                     key,
-                    on_delivery=self._on_delivery,
+                    partition,
+                    on_delivery=delivered,
                     timestamp=timestamp_ms,
                     headers=headers,
                 )

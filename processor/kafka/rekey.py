@@ -16,10 +16,11 @@ from typing import Final, NamedTuple, Protocol
 from confluent_kafka import TopicPartition
 
 from processor.core.events import DeliveryEvent
+from processor.core.mark import Identity, Mark, parse, where_to_start
 from processor.core.report import EARLIEST_STAMP
 from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
 from processor.kafka.headers import headers_of
-from processor.kafka.membership import Group, offset_metadata
+from processor.kafka.membership import Group
 from processor.kafka.offsets import Offsets
 from processor.kafka.producer import Dead, MustAbort, TransactionalProducer
 from processor.kafka.topic_rules import Found
@@ -99,12 +100,14 @@ class Rekey:
         offsets: Offsets,
         make_producer: Callable[[], TransactionalProducer],
         topics: tuple[str, str],
+        identity: Identity,
         clock: Clock,
         first_look: FirstLook | None = None,
     ) -> None:
         self._source, self._decoder, self._offsets = source, decoder, offsets
         self._make_producer = make_producer
         self._raw, self._keyed = topics
+        self._identity = identity
         self._clock = clock
         self._first_look = first_look
         self._producer: TransactionalProducer | None = None
@@ -165,12 +168,16 @@ class Rekey:
 
     def _start_found(self) -> None:
         for partition in list(self._found):
-            position = self._source.committed(partition, COMMITTED_TIMEOUT_S)
-            if position is not None:
+            committed = self._source.committed(partition, COMMITTED_TIMEOUT_S)
+            if committed is not None:
+                beside = parse(committed.metadata)
+                start = where_to_start(committed.offset, beside, None, self._identity)
+                if start.warning:
+                    _log.warning("partition=%d %s", partition, start.warning)
                 self._found.discard(partition)
                 self._ended.discard(partition)
-                self._positions[partition] = position
-                self._source.start(partition, position.offset)
+                self._positions[partition] = Position(start.offset, 0)
+                self._source.start(partition, start.offset)
 
     def _copy(self, records: Sequence[RawRecord]) -> None:
         partitions = {record.partition() or 0 for record in records}
@@ -226,7 +233,7 @@ class Rekey:
     def _place(self, partition: int, offset: int) -> TopicPartition:
         if offset < 0:  # never read: such a position would be left out, and with it the fence
             offset = self._offsets.beginning(self._raw, partition)
-        return TopicPartition(self._raw, partition, offset, offset_metadata(0))
+        return TopicPartition(self._raw, partition, offset, Mark(self._identity, offset, 0).text())
 
     def _read_again(self, partitions: Collection[int], why: str, wait_s: float) -> None:
         _log.warning("batch is read again: %s", why)

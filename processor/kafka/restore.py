@@ -7,8 +7,9 @@ stands still before a dead owner's open transaction, and what lies behind it wou
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -20,14 +21,28 @@ from confluent_kafka import (
 )
 
 from processor.core.events import MessageState
+from processor.core.mark import HEADER
 from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
 from processor.kafka import client_errors
+from processor.kafka.headers import headers_of
 from processor.kafka.offsets import Answer, Offsets
 from processor.kafka.options import Options, built, consumer_options
 from processor.kafka.troubles import Troubles
-from processor.ports import Restored
+from processor.ports import RawRecord, Restored
 
 MAX_BUFFERED: Final = 50_000  # records held for a partition while another one is stepped
+
+
+def last_mark(messages: Sequence[Message]) -> str:
+    """The last mark among records of a status partition, in order; "": there is none. Only the last
+    record of a transaction has one, and records that are not ours have none.
+    """
+    for message in reversed(messages):
+        if message.error() is None:
+            for name, value in headers_of(cast("RawRecord", message)):
+                if name == HEADER and value is not None:
+                    return value.decode(errors="replace")
+    return ""
 
 
 class StatusDecoder(Protocol):
@@ -134,19 +149,19 @@ class KafkaRestore:
         self._checkpoint = checkpoint
         self._position = checkpoint or 0
         self._answer: Answer = offsets.ask_high_watermark(topic, partition)
-        self._mark: int | None = None
+        self._end: int | None = None
         self._reading = False
 
     def step(self, max_records: int, timeout_s: float) -> Restored:
-        if self._mark is None:
-            self._mark = self._ask_mark(timeout_s)
-            if self._mark is None:
+        if self._end is None:
+            self._end = self._ask_end(timeout_s)
+            if self._end is None:
                 return Restored([], self._position, self._position, done=False)
-            if self._position > self._mark:
+            if self._position > self._end:
                 raise StoreFailed(
                     f"the store of partition {self._partition} is ahead of the status topic"
                 )
-        if self._position >= self._mark:
+        if self._position >= self._end:
             return self._finished([])
         if not self._reading:
             self._reader.open(self._partition, self._checkpoint)
@@ -162,20 +177,21 @@ class KafkaRestore:
                 self._position = offset + 1
         if changes:
             self._reader.troubles.over()
-        if self._position >= self._mark:
-            return self._finished(changes)
-        return Restored(changes, self._position, self._mark, done=False)
+        mark = last_mark(messages)
+        if self._position >= self._end:
+            return self._finished(changes, mark)
+        return Restored(changes, self._position, self._end, done=False, mark=mark)
 
     def close(self) -> None:
         if self._reading:
             self._reading = False
             self._reader.forget(self._partition)
 
-    def _finished(self, changes: list[tuple[str, MessageState | None]]) -> Restored:
+    def _finished(self, changes: list[tuple[str, MessageState | None]], mark: str = "") -> Restored:
         self.close()
-        return Restored(changes, self._position, self._position, done=True)
+        return Restored(changes, self._position, self._position, done=True, mark=mark)
 
-    def _ask_mark(self, timeout_s: float) -> int | None:
+    def _ask_end(self, timeout_s: float) -> int | None:
         try:
             return self._answer.result(timeout_s).offset
         except FutureTimeoutError:

@@ -22,7 +22,7 @@ from confluent_kafka import (
 
 from processor.errors import StopProcessing
 from processor.kafka import client_errors
-from processor.kafka.membership import fencing_metadata, stream_time
+from processor.kafka.membership import fencing_metadata
 from processor.kafka.offsets import LogEnds
 from processor.kafka.options import (
     DEFAULT_SESSION_TIMEOUT_MS,
@@ -31,12 +31,14 @@ from processor.kafka.options import (
     checked,
     consumer_options,
 )
+from processor.kafka.topic_watch import Expected, TopicWatch
 from processor.kafka.troubles import Troubles
-from processor.ports import Position, RawRecord, RebalanceListener
+from processor.ports import CommittedOffset, RawRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
 
 MAX_POLL_INTERVAL_MS: Final = 300_000
+EXPECT_NOTHING: Final = Expected()
 
 _DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET))
 
@@ -45,8 +47,7 @@ class KafkaSource:
     """Implements `ports.Source`, and tells the outbox who we are in the group.
 
     `options` are the user's librdkafka properties. `session_timeout_ms` overrides theirs and is
-    not checked against the lower bound: for tests. `partitions`: how many the topic had when it
-    was checked against the status topic; one beyond them stops the process (None: any may come).
+    not checked against the lower bound: for tests. What is not as `expected` stops the process.
     Raises ConfigError for bad options.
     """
 
@@ -59,12 +60,12 @@ class KafkaSource:
         options: Options | None = None,
         group_protocol: str = "classic",
         session_timeout_ms: int | None = None,
-        partitions: int | None = None,
+        expected: Expected = EXPECT_NOTHING,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         user = checked(options or {}, group_protocol)
         self._topic = topic
-        self._partitions = partitions
+        self._partitions = expected.partitions
         self._config: dict[str, object] = {
             "fetch.wait.max.ms": 100,
             "max.poll.interval.ms": MAX_POLL_INTERVAL_MS,
@@ -90,6 +91,7 @@ class KafkaSource:
                 self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
         self._listener: RebalanceListener | None = None
         self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
+        self._topics = TopicWatch(bootstrap_servers, user, expected.identities, monotonic_s)
         self._troubles = Troubles("read events")
         self._stop: str | None = None
         self._consumer = built(Consumer, self._config)
@@ -129,8 +131,8 @@ class KafkaSource:
         records = [message for message in messages if message.error() is None]
         if len(records) != len(messages):
             self._on_events(message for message in messages if message.error() is not None)
-        if self._stop is not None:
-            raise StopProcessing(self._stop)
+        if stop := self._stop or self._topics.changed():
+            raise StopProcessing(stop)
         if records:
             self._troubles.over()
             records = self._wanted(records)
@@ -144,7 +146,7 @@ class KafkaSource:
             self._joined = True
         self._member = found
 
-    def committed(self, partition: int, timeout_s: float) -> Position | None:
+    def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:
         wanted = [TopicPartition(self._topic, partition)]
         try:
             (found,) = self._consumer.committed(wanted, timeout_s)
@@ -155,9 +157,7 @@ class KafkaSource:
             return None
         self._stable.add(partition)
         self._found[partition] = max(found.offset, 0)
-        if found.offset < 0:
-            return Position(-1, 0)
-        return Position(found.offset, stream_time(found.metadata))
+        return CommittedOffset(max(found.offset, -1), found.metadata or "")
 
     def start(self, partition: int, offset: int) -> None:
         self._ends_seen.pop(partition, None)

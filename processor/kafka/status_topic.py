@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from processor.core.events import MessageState
+from processor.core.mark import HEADER, Identity, Mark
 from processor.errors import StopProcessing, Unavailable
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES, of_record, of_status
-from processor.kafka.membership import Group, offset_metadata
+from processor.kafka.membership import Group
 from processor.kafka.offsets import Offsets
 from processor.kafka.options import Options, checked
 from processor.kafka.producer import (
@@ -31,6 +32,7 @@ from processor.ports import Aborted, Committed, DeadLetter, Fenced, Restore, Tra
 _log = logging.getLogger(__name__)
 
 _ID_PREFIX: Final = "sms-status-processor"
+_NOBODY: Final = Identity("", "", "", "")
 
 
 class Names(NamedTuple):
@@ -59,6 +61,12 @@ class Codec(Protocol):
 
     def decode(self, value: bytes) -> MessageState:
         """Raises Rejected."""
+
+
+def _mark_of(transaction: Transaction, partition: int) -> str:
+    """Without one, what is surely known."""
+    position = transaction.positions[partition]
+    return transaction.marks.get(partition) or Mark(_NOBODY, *position).text()
 
 
 class KafkaOutbox:
@@ -168,7 +176,7 @@ class KafkaOutbox:
                 position.offset
                 if position.offset >= 0
                 else self._offsets.beginning(self._names.events, partition),
-                offset_metadata(position.stream_time),
+                _mark_of(transaction, partition),
             )
             for partition, position in transaction.positions.items()
         ]
@@ -200,24 +208,24 @@ class KafkaOutbox:
                 offsets[key.decode()] = offset
 
         producer.begin()
-        encode = self._codec.encode
-        written = transaction.statuses.keys() | transaction.tombstones.keys()
-        for partition in written:
-            messages: list[dict[str, Any]] = [
-                {"key": state.message_id, "value": encode(state)}
-                for state in transaction.statuses.get(partition, ())
-            ]
-            messages += [
-                {"key": key, "value": None} for key in transaction.tombstones.get(partition, ())
-            ]
+        for partition in transaction.statuses.keys() | transaction.tombstones.keys():
+            messages = self._messages(transaction, partition)
             if not messages:
                 continue
             if refused:
                 for message in messages:
                     if message["key"] in refused:
                         message["callback"] = note_offset
-            messages[-1].setdefault("callback", note_end)
+            last = messages.pop()
             producer.produce_all(self._names.status, partition, messages)
+            producer.produce(
+                self._names.status,
+                last["key"],
+                last["value"],
+                [(HEADER, _mark_of(transaction, partition))],
+                partition=partition,
+                callback=last.get("callback", note_end),
+            )
         if refused:
             producer.flush()
         for letter in transaction.dead_letters:
@@ -225,6 +233,18 @@ class KafkaOutbox:
         producer.send_offsets(places, member)
         producer.commit()
         return Committed(ends)
+
+    def _messages(self, transaction: Transaction, partition: int) -> list[dict[str, Any]]:
+        """Statuses last: compaction removes a tombstone after a while, and with it its mark."""
+        encode = self._codec.encode
+        messages: list[dict[str, Any]] = [
+            {"key": key, "value": None} for key in transaction.tombstones.get(partition, ())
+        ]
+        messages += [
+            {"key": state.message_id, "value": encode(state)}
+            for state in transaction.statuses.get(partition, ())
+        ]
+        return messages
 
     def _produce_letter(
         self, producer: TransactionalProducer, letter: DeadLetter, offsets: dict[str, int]

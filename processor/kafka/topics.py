@@ -52,6 +52,7 @@ class Facts(NamedTuple):
     """What others need to know of the topics."""
 
     partitions: int
+    events_topic_id: str
     status_topic_id: str
     delete_retention_ms: int
     dead_letter_max_bytes: int
@@ -109,6 +110,7 @@ class Topics:
                 _log.warning("%s", finding.text)
         return Facts(
             events.partitions,
+            events.identity,
             status.identity,
             status.value("delete.retention.ms", DELETE_RETENTION_MS),
             dead_letter.max_bytes,

@@ -8,6 +8,7 @@ of answers with an error, and keep the host of the first login for ever.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ _PASSING_OAUTH_ERRORS: Final = frozenset(
     "rate_limit_exceeded server_error temporarily_unavailable unknown_error".split()
 )
 _HTTP_PASSING: Final = frozenset({406, 408, 420, 429})
+_IDENTITY: Final = re.compile(r"/id/(00D[A-Za-z0-9]{12}(?:[A-Z0-9]{3})?)/")
 _GENERIC_DOMAINS: Final = frozenset({"login", "test"})
 
 
@@ -115,6 +117,12 @@ class Client:
         self._idle_lock = threading.Lock()
         self._idle: list[Session] = []
         self._closed = False
+        self._org_id: str | None = None
+
+    @property
+    def org_id(self) -> str | None:
+        """The id of the org that the last login has led to. None: not known yet."""
+        return self._org_id
 
     @property
     def api_version(self) -> str:
@@ -232,6 +240,14 @@ class Client:
 
     # -- login -------------------------------------------------------------------------------
 
+    def _learn_org(self, response: requests.Response, **_: Any) -> None:
+        """simple-salesforce drops the identity URL, `https://host/id/ORG/USER`."""
+        granted = parse_json(response.content)
+        identity = granted.get("id") if isinstance(granted, dict) else None
+        found = _IDENTITY.search(identity) if isinstance(identity, str) else None
+        if found is not None:
+            self._org_id = found[1]
+
     def _new_access(self) -> _Access:
         login = self._login
         secrets: dict[str, Any]
@@ -243,7 +259,7 @@ class Client:
         with self._new_session() as session:
             # Before simple-salesforce looks at it: it can't read lists or HTML, and puts what it
             # was told into warnings and errors.
-            session.hooks["response"].append(_check_token)
+            session.hooks["response"] += [_check_token, self._learn_org]
             try:
                 token, host = SalesforceLogin(
                     session=session,

@@ -69,5 +69,11 @@ def start(settings: Settings, broker: Broker) -> Processor:
     """Where topics can't be described, the demo says what they are like."""
     facts = None
     if not broker.can_administer:
-        facts = Facts(broker.partitions, "in-process", _DELETE_RETENTION_MS, _DEAD_LETTER_MAX_BYTES)
+        facts = Facts(
+            broker.partitions,
+            "",  # the broker can't tell, and makes none again
+            "in-process",
+            _DELETE_RETENTION_MS,
+            _DEAD_LETTER_MAX_BYTES,
+        )
     return Processor(compose(settings, facts=facts))

@@ -22,6 +22,7 @@ from typing import Final
 import pytest
 
 from processor import state_partition
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.errors import ConfigError, StoreBlocked, StoreFailed
 from processor.ports import Change
@@ -127,7 +128,8 @@ def restores_when_there_is_room(directory: Path) -> None:
     log = StatusLog([settled(f"message-{n:08}") for n in range(8_000)])
     store = make(directory)
     takeovers = Takeovers()
-    takeovers.add(Takeover(0, log, log, store, clock, RULES))  # type: ignore[arg-type]
+    claim = Claim("group", "statuses", "events")
+    takeovers.add(Takeover(0, log, log, store, clock, RULES, claim))  # type: ignore[arg-type]
     stuffing = stuff(directory, leave=1 << 20)
     done = []
     for _ in range(100):

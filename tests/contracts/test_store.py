@@ -128,16 +128,33 @@ def test_loading_puts_and_drops_whatever_was_there_and_the_last_word_counts(stor
         ("new", state("new")),
         ("dropped", None),
         ("never there", None),
-        ("changed", settled("changed")),
+        ("changed", state("changed", version=2, settled=2)),
+        ("changed", state("changed")),  # an old record behind a newer one
         ("new", None),
         ("new", state("new", code=402)),
     ]
     store.load(0, changes, 7)
-    kept = {"kept": state("kept"), "changed": settled("changed"), "new": state("new", code=402)}
+    changed = state("changed", version=2, settled=2)
+    kept = {"kept": state("kept"), "changed": changed, "new": state("new", code=402)}
     assert store.get_many(0, ["kept", "changed", "new", "dropped", "never there"]) == kept
     assert store.owed_count() == OwedCount(final=1, intermediate=1)
     store.close(0)
     assert store.open(0) == 7
+
+
+def test_the_mark_is_kept_with_the_checkpoint(store: Store) -> None:
+    assert store.mark(0) == ""
+    store.load(0, [], 1, mark="one")
+    put(store, state("m"))  # without a checkpoint: the mark stays
+    store.load(0, [("n", state("n"))], 2)
+    assert store.mark(0) == "one"
+    store.put_many(0, [Change(None, state("o"))], 3, mark="two")
+    store.close(0)
+    assert store.open(0) == 3
+    assert store.mark(0) == "two"
+    store.wipe(0)
+    assert store.open(0) is None
+    assert store.mark(0) == ""
 
 
 def test_a_wiped_partition_starts_from_nothing_and_others_stay(store: Store) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.events import MessageState
-from processor.errors import StoreFailed
-from processor.ports import Position, Restored
+from processor.core.mark import Identity, Mark
+from processor.ports import CommittedOffset, Position, Restored
 from processor.state import LmdbStore
 from processor.takeover import Takeover
 from tests.contracts.test_store import StoppedClock
@@ -24,6 +25,9 @@ Changes = list[tuple[str, MessageState | None]]
 GOOD = [state("first"), state("last")]
 
 
+OURS = Identity("group", "", "statuses", "events")
+
+
 class Log:
     """A status partition that has been read. Implements what a takeover needs of its ports."""
 
@@ -31,8 +35,8 @@ class Log:
         self.steps = list(steps)
         self.restores = 0
 
-    def committed(self, partition: int, timeout_s: float) -> Position:
-        return Position(7, NOW)
+    def committed(self, partition: int, timeout_s: float) -> CommittedOffset:
+        return CommittedOffset(7, Mark(OURS, 7, NOW).text())
 
     def restore(self, partition: int, checkpoint: int | None) -> Log:
         self.restores += 1
@@ -55,7 +59,9 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
 
 def take_over(store: LmdbStore, log: Log) -> Takeover:
     ports: Any = log
-    takeover = Takeover(0, ports, ports, store, StoppedClock(NOW), Rules())
+    takeover = Takeover(
+        0, ports, ports, store, StoppedClock(NOW), Rules(), Claim("group", "statuses", "events")
+    )
     for _ in range(1 + len(log.steps)):
         if (position := takeover.step()) is not None:
             assert position == Position(7, NOW)
@@ -108,17 +114,3 @@ def test_a_status_that_was_erased_since_is_no_error(
         assert not take_over(store, Log(changes)).unusable
     assert store.count() == 2
     assert not caplog.records
-
-
-def test_a_store_that_fails_by_itself_is_wiped_and_restored_anew(store: LmdbStore) -> None:
-    class Fails(LmdbStore):
-        def load(self, *args: Any) -> None:
-            if not log.restores > 1:
-                raise StoreFailed("the disk", 0)
-            super().load(*args)
-
-    store.__class__ = Fails
-    log = Log([("first", GOOD[0])], [("first", GOOD[0])], [])
-    assert not take_over(store, log).unusable
-    assert log.restores == 2
-    assert store.count() == 1

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 from processor.core.codes import CODES
 from processor.core.events import IN_HAND, MessageState
+from processor.core.join import joined
 from processor.errors import StoreFailed
 from processor.ports import Change, Loaded, OwedCount
 
@@ -18,26 +19,36 @@ class MemoryStore:
         self._org_of = org_of
         self._kept: dict[int, dict[str, MessageState]] = {}
         self._checkpoints: dict[int, int] = {}
+        self._marks: dict[int, str] = {}
         self._open: dict[int, dict[str, MessageState]] = {}
 
     def open(self, partition: int) -> int | None:
         checkpoint = self._checkpoints.get(partition)
         if checkpoint is None:
             self._kept.pop(partition, None)
+            self._marks.pop(partition, None)
         self._open[partition] = self._kept.setdefault(partition, {})
         return checkpoint
 
+    def mark(self, partition: int) -> str:
+        return self._marks.get(partition, "")
+
     def load(
-        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
+        self,
+        partition: int,
+        changes: Loaded,
+        checkpoint: int,
+        as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
         self._fail(partition)
         states = self._open[partition]
-        for message_id, state in changes:
+        for message_id, state in joined(changes, states).items():
             if state is None:
                 states.pop(message_id, None)
             else:
                 states[message_id] = state
-        self._checkpoints[partition] = checkpoint
+        self._keep_checkpoint(partition, checkpoint, mark)
 
     def unfit(self, message_id: str, state: MessageState | None) -> str | None:
         return None
@@ -52,6 +63,7 @@ class MemoryStore:
         changes: Iterable[Change],
         checkpoint: int | None = None,
         as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
         self._fail(partition)
         states = dict(self._open[partition])
@@ -65,7 +77,7 @@ class MemoryStore:
         self._open[partition].clear()
         self._open[partition].update(states)
         if checkpoint is not None:
-            self._checkpoints[partition] = checkpoint
+            self._keep_checkpoint(partition, checkpoint, mark)
 
     def due(
         self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None
@@ -127,6 +139,12 @@ class MemoryStore:
         self.close(partition)
         self._kept.pop(partition, None)
         self._checkpoints.pop(partition, None)
+        self._marks.pop(partition, None)
+
+    def _keep_checkpoint(self, partition: int, checkpoint: int, mark: str) -> None:
+        self._checkpoints[partition] = checkpoint
+        if mark:
+            self._marks[partition] = mark
 
     def _owed(self, partition: int) -> list[MessageState]:
         return [state for state in self._open[partition].values() if state.owed]

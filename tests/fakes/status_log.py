@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processor.core.events import MessageState
-from processor.ports import Position, Restored
+from processor.ports import CommittedOffset, Restored
 
 
 class HandTurnedClock:
@@ -26,8 +26,8 @@ class StatusLog:
         self.states = states
         self.restores: list[int | None] = []  # where each began
 
-    def committed(self, partition: int, timeout_s: float) -> Position:
-        return Position(7, 0)
+    def committed(self, partition: int, timeout_s: float) -> CommittedOffset:
+        return CommittedOffset(7)
 
     def restore(self, partition: int, checkpoint: int | None) -> Reading:
         self.restores.append(checkpoint)

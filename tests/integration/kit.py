@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from processor.core.events import MessageState, Outcome
+from processor.core.mark import parse
 from processor.errors import ConfigError, Rejected
 from processor.kafka.client_errors import PARTITION_EOF
 from processor.kafka.source import KafkaSource
@@ -273,7 +274,10 @@ class Member:
         return self
 
     def committed(self, partition: int) -> Position:
-        return until(lambda: self.source.committed(partition, 1))
+        """The offset, and the stream time that was kept beside it."""
+        found = until(lambda: self.source.committed(partition, 1))
+        mark = parse(found.metadata)
+        return Position(found.offset, mark.stream_time if mark else 0)
 
     def read(self, count: int, timeout_s: float = PATIENCE_S) -> list[RawRecord]:
         records: list[RawRecord] = []

@@ -12,7 +12,15 @@ import pytest
 
 from processor.kafka.options import MIN_SESSION_TIMEOUT_MS
 from processor.kafka.producer import TRANSACTION_TIMEOUT_MS
-from processor.ports import Aborted, Committed, DeadLetter, Fenced, Position, Transaction
+from processor.ports import (
+    Aborted,
+    Committed,
+    CommittedOffset,
+    DeadLetter,
+    Fenced,
+    Position,
+    Transaction,
+)
 from tests.integration.kit import (
     SHORT_POLL_MS,
     JsonCodec,
@@ -206,7 +214,7 @@ def test_a_renewed_producer_keeps_its_name_and_ends_what_the_last_one_left_open(
     names = topics(1)
     half_dead = _dies_in_a_transaction(member, names)
     half_dead.outbox.renew()
-    assert half_dead.source.committed(0, 3) == Position(-1, 0)
+    assert half_dead.source.committed(0, 3) == CommittedOffset(-1)
 
 
 def test_a_producer_that_outlived_its_transaction_is_thrown_away(

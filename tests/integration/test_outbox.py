@@ -200,7 +200,7 @@ def test_a_transaction_is_cut_into_batches_that_its_topics_take(
     cluster.produce(names.events, 0, [os.urandom(5_000) for _ in range(120)])
     writer = member(names, max_bytes=MaxBytes(most, most)).join(0).start()
     transaction = Transaction(
-        {0: Position(120, 0)}, {0: [state(os.urandom(16).hex()) for _ in range(20_000)]}
+        {0: Position(120, 0)}, statuses={0: [state(os.urandom(16).hex()) for _ in range(20_000)]}
     )
     transaction.dead_letters += [
         DeadLetter("decode", "bad_magic", "", 0, record=record) for record in writer.read(120)

@@ -12,6 +12,7 @@ from confluent_kafka.cimpl import NewPartitions
 from processor.errors import ConfigError, StopProcessing
 from processor.kafka.source import KafkaSource
 from processor.kafka.topic_rules import Found, judge
+from processor.kafka.topic_watch import Expected
 from processor.kafka.topics import Topics
 from processor.sandbox.demo_judge import judge as judge_tasks
 from processor.sandbox.traffic_oracle import expected
@@ -58,7 +59,7 @@ def test_a_partition_that_was_not_there_at_the_start_stops_the_process_before_it
         names.events,
         options={"topic.metadata.refresh.interval.ms": 500},
         group_protocol=protocol,
-        partitions=2,
+        expected=Expected(2),
     )
     listener = Recorder()
     source.subscribe(listener)

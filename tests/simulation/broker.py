@@ -16,7 +16,7 @@ from typing import Protocol
 
 from processor.core.events import DeliveryEvent, MessageState
 from processor.errors import Rejected
-from processor.ports import DeadLetter, Position
+from processor.ports import CommittedOffset, DeadLetter
 from tests.simulation.group import Group, Identity
 from tests.simulation.weather import DELETE_RETENTION_S
 from tests.simulation.world import START_MS, World
@@ -76,7 +76,7 @@ class Txn:
     fate: Fate = Fate.OPEN
     statuses: list[tuple[int, str, MessageState | None]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
-    offsets: dict[int, Position] = field(default_factory=dict)
+    offsets: dict[int, CommittedOffset] = field(default_factory=dict)
     fenced_for: set[int] = field(default_factory=set)
 
 
@@ -89,6 +89,7 @@ class Entry:
     state: MessageState | None
     txn: Txn
     at: float
+    mark: str
 
 
 class StatusLog:
@@ -99,9 +100,11 @@ class StatusLog:
         self.end = 0
         self._first_of: dict[Txn, int] = {}
 
-    def append(self, key: str, state: MessageState | None, txn: Txn, at: float) -> int:
+    def append(
+        self, key: str, state: MessageState | None, txn: Txn, at: float, mark: str = ""
+    ) -> int:
         offset = self.end
-        self.entries.append(Entry(offset, key, state, txn, at))
+        self.entries.append(Entry(offset, key, state, txn, at, mark))
         self._first_of.setdefault(txn, offset)
         self.end += 1
         return offset
@@ -138,6 +141,7 @@ class Observer(Protocol):
     """Is told when a transaction is decided."""
 
     def committed(self, txn: Txn) -> None: ...
+    def set_back(self, partition: int, offset: int) -> None: ...
 
 
 class Broker:
@@ -151,7 +155,7 @@ class Broker:
         self.events: list[list[SimRecord]] = [[] for _ in range(partitions)]
         self.ends = [0] * partitions
         self.statuses = [StatusLog() for _ in range(partitions)]
-        self.offsets: dict[int, Position] = {}
+        self.offsets: dict[int, CommittedOffset] = {}
         self.group = Group(world, partitions)
         self._undecided: list[Txn] = []
         self._epochs: dict[str, int] = {}
@@ -201,13 +205,40 @@ class Broker:
         self._world.after(self._world.weather.transaction_timeout_s, lambda: self._time_out(txn))
         return txn
 
-    def write(self, txn: Txn, partition: int, key: str, state: MessageState | None) -> int:
+    def write(
+        self, txn: Txn, partition: int, key: str, state: MessageState | None, mark: str
+    ) -> int:
         if state is not None:
             state = state._replace(history=dict(state.history), due_at=0, doubt_at=0)
         txn.statuses.append((partition, key, state))
-        return self.statuses[partition].append(key, state, txn, self._world.now)
+        return self.statuses[partition].append(key, state, txn, self._world.now, mark)
 
-    def add_offsets(self, txn: Txn, positions: dict[int, Position], who: Identity | None) -> str:
+    def rewrite(self, partition: int) -> None:
+        """Somebody copies an old status record to the end of the partition, as tools do."""
+        entries = self.statuses[partition].entries
+        old = [e for e in entries if e.state is not None and e.txn.fate is Fate.COMMITTED]
+        if old:
+            entry = self._world.rng.choice(old)
+            self._world.note("status", f"p{partition}", entry.key, "an old record again")
+            stranger = Txn("a tool", "a tool", 0, self._world.now, Fate.COMMITTED)
+            log = self.statuses[partition]
+            log.append(entry.key, entry.state, stranger, self._world.now)
+            log.mark(stranger)
+
+    def reset_offset(self, partition: int) -> bool:
+        """An operator sets the group's offset back, with a tool. Refused while it has members."""
+        committed = self.offsets.get(partition)
+        if self.group.members() or committed is None or self.stable_offset(partition) is None:
+            return False
+        offset = self._world.rng.randint(0, max(committed.offset, 0))
+        self._world.note("operator", f"sets p{partition} back to", offset)
+        self._observer.set_back(partition, offset)
+        self.offsets[partition] = CommittedOffset(offset)
+        return True
+
+    def add_offsets(
+        self, txn: Txn, positions: dict[int, CommittedOffset], who: Identity | None
+    ) -> str:
         """Why not; "" if accepted. Where no member is named, nobody is checked."""
         refusal = self.group.check(who) if who is not None else ""
         if not refusal:
@@ -231,11 +262,11 @@ class Broker:
             self._world.note("broker", "aborts", txn.who, txn.offsets)
             self._markers_later(txn)
 
-    def stable_offset(self, partition: int) -> Position | None:
+    def stable_offset(self, partition: int) -> CommittedOffset | None:
         """None while a transaction that holds an offset of the partition is undecided."""
         if any(partition in txn.offsets for txn in self._undecided):
             return None
-        return self.offsets.get(partition, Position(-1, 0))
+        return self.offsets.get(partition, CommittedOffset(-1))
 
     def compact(self) -> None:
         for log in self.statuses:

@@ -10,7 +10,7 @@ from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.errors import StoreFailed
 from processor.ownership import Ownership
-from processor.ports import Position, RawRecord, Result, Transaction
+from processor.ports import CommittedOffset, RawRecord, Result, Transaction
 from processor.reading import Reading
 from processor.worker import Limits, Ports, Worker
 from tests.simulation.kafka import SimOutbox
@@ -155,5 +155,6 @@ class NegativeOffset(SimOutbox):
     A zombie that had begun with such a partition settled what it restored later, unfenced.
     """
 
-    def _places(self, transaction: Transaction) -> dict[int, Position]:
-        return {p: at for p, at in transaction.positions.items() if at.offset >= 0}
+    def _places(self, transaction: Transaction) -> dict[int, CommittedOffset]:
+        places = super()._places(transaction)
+        return {p: at for p, at in places.items() if transaction.positions[p].offset >= 0}

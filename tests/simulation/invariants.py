@@ -35,6 +35,7 @@ class Invariants:
         self._seen: list[dict[str, MessageState]] = []
         self._checked: dict[int, int] = {}
         self._letters: Counter[tuple[int, int]] = Counter()
+        self._read_again: Counter[tuple[int, int]] = Counter()
         self._too_late: set[tuple[int, int]] = set()
         self._refusals: Counter[tuple[str, int]] = Counter()
         self._last: dict[str, MessageState] = {}
@@ -66,6 +67,13 @@ class Invariants:
         for partition, position in txn.offsets.items():
             self._accounted(partition, position.offset)
             self._proven[txn.who, partition] = self._world.now
+
+    def set_back(self, partition: int, offset: int) -> None:
+        """An operator has set the offset back: what lies behind it is read once more."""
+        checked = self._checked.get(partition, 0)
+        for record in self.broker.events[partition]:
+            if offset <= record.place < checked:
+                self._read_again[partition, record.place] += 1
 
     def _is_owner(self, who: str, partition: int) -> bool:
         owner = self.broker.group.owner(partition)
@@ -102,9 +110,9 @@ class Invariants:
         assert isinstance(letter.record, SimRecord)
         place = letter.record.number, letter.record.place
         self._letters[place] += 1
-        if letter.stage == "collapse":
+        if letter.stage == "collapse" and not self._read_again[place]:
             self._too_late.add(place)
-        if self._letters[place] > 1:
+        if self._letters[place] > 1 + self._read_again[place]:
             raise Violation("I5", f"dead letter {place} is there twice")
 
     def _accounted(self, partition: int, offset: int) -> None:

@@ -9,8 +9,8 @@ from processor.errors import Rejected, StopProcessing, Unavailable
 from processor.ports import (
     Aborted,
     Committed,
+    CommittedOffset,
     Fenced,
-    Position,
     RawRecord,
     RebalanceListener,
     Restored,
@@ -87,7 +87,7 @@ class SimSource:
             self._world.note(self._machine.name, "polls", *_span(records))
         return records
 
-    def committed(self, partition: int, timeout_s: float) -> Position | None:
+    def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:
         self._machine.point("asking")
         return None if away(self._broker, self._machine) else self._broker.stable_offset(partition)
 
@@ -251,10 +251,10 @@ class SimRestore:
         limit = self._limit()
         found = self._log.between(self._at, limit, RESTORE_STEP)
         self._at = found[-1].offset + 1 if len(found) == RESTORE_STEP else max(limit, self._at)
-        changes: list[tuple[str, MessageState | None]] = [
-            (entry.key, entry.state) for entry in found if self._visible(entry.txn)
-        ]
-        return Restored(changes, self._at, self.end, self._at >= self.end)
+        seen = [entry for entry in found if self._visible(entry.txn)]
+        changes: list[tuple[str, MessageState | None]] = [(e.key, e.state) for e in seen]
+        mark = next((entry.mark for entry in reversed(seen) if entry.mark), "")
+        return Restored(changes, self._at, self.end, self._at >= self.end, mark)
 
     def close(self) -> None:
         pass
@@ -328,23 +328,25 @@ class SimOutbox:
 
     def _write(self, txn: Txn, transaction: Transaction) -> dict[int, int]:
         checkpoints = {}
-        for partition, states in transaction.statuses.items():
-            for state in states:
-                if txn.fate is Fate.OPEN:
-                    last = self._broker.write(txn, partition, state.message_id, state)
-                    checkpoints[partition] = last + 1
-        self._machine.point("some written")
         for partition, gone in transaction.tombstones.items():
             for message_id in gone:
                 if txn.fate is Fate.OPEN:
-                    last = self._broker.write(txn, partition, message_id, None)
+                    mark = transaction.marks[partition]
+                    last = self._broker.write(txn, partition, message_id, None, mark)
+                    checkpoints[partition] = last + 1
+        self._machine.point("some written")
+        for partition, states in transaction.statuses.items():
+            for state in states:
+                if txn.fate is Fate.OPEN:
+                    mark = transaction.marks[partition]
+                    last = self._broker.write(txn, partition, state.message_id, state, mark)
                     checkpoints[partition] = last + 1
         return checkpoints
 
-    def _places(self, transaction: Transaction) -> dict[int, Position]:
+    def _places(self, transaction: Transaction) -> dict[int, CommittedOffset]:
         """A partition of which nothing was read yet stands at its beginning."""
         return {
-            partition: position._replace(offset=max(position.offset, 0))
+            partition: CommittedOffset(max(position.offset, 0), transaction.marks[partition])
             for partition, position in transaction.positions.items()
         }
 
@@ -354,7 +356,9 @@ class SimOutbox:
             raise StopProcessing("a dead letter can't be written")
         txn.letters += transaction.dead_letters
 
-    def _add_offsets(self, txn: Txn, positions: dict[int, Position], who: Identity | None) -> str:
+    def _add_offsets(
+        self, txn: Txn, positions: dict[int, CommittedOffset], who: Identity | None
+    ) -> str:
         if txn.fate is not Fate.OPEN:
             return ""  # the commit will tell
         return self._broker.add_offsets(txn, positions, who) if positions else ""

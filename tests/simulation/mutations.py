@@ -20,10 +20,10 @@ from processor.ports import (
     Change,
     Clock,
     Committed,
+    CommittedOffset,
     Fenced,
     Loaded,
     Owed,
-    Position,
     Result,
     Retry,
     Settled,
@@ -45,7 +45,7 @@ class OffsetsFirst(SimOutbox):
     """The offsets are committed before the statuses."""
 
     def commit(self, transaction: Transaction) -> Step:
-        before = super().commit(Transaction(positions=transaction.positions))
+        before = super().commit(Transaction(transaction.positions, transaction.marks))
         return super().commit(transaction) if isinstance(before, Committed) else before
 
 
@@ -214,7 +214,8 @@ class NoOffsets(SimOutbox):
 
     def commit(self, transaction: Transaction) -> Step:
         positions = transaction.positions
-        if all(at == self._broker.offsets.get(p) for p, at in positions.items()):
+        known = self._broker.offsets
+        if all(p in known and at.offset == known[p].offset for p, at in positions.items()):
             transaction = replace(transaction, positions={})
         return super().commit(transaction)
 
@@ -222,7 +223,9 @@ class NoOffsets(SimOutbox):
 class Unnamed(SimOutbox):
     """Sends the group metadata from before the join, which names no member."""
 
-    def _add_offsets(self, txn: Txn, positions: dict[int, Position], who: Identity | None) -> str:
+    def _add_offsets(
+        self, txn: Txn, positions: dict[int, CommittedOffset], who: Identity | None
+    ) -> str:
         return super()._add_offsets(txn, positions, None)
 
 
@@ -260,6 +263,22 @@ class UnknownIsRetry(SimWriter):
             r._replace(verdict=Retry(0.1, "TIMEOUT")) if isinstance(r.verdict, Unknown) else r
             for r in super().results()
         ]
+
+
+class Markless(SimStore):
+    """Stream time lives beside the committed offset alone."""
+
+    def mark(self, partition: int) -> str:
+        return ""
+
+
+class LastWins(SimStore):
+    """A restore takes whatever record comes last."""
+
+    def load(self, partition: int, changes: Loaded, *args: Any, **kwargs: Any) -> None:
+        ids = {message_id for message_id, _ in changes}
+        super().load(partition, [(i, None) for i in ids], *args, **kwargs)
+        super().load(partition, list(dict(changes).items()), *args, **kwargs)
 
 
 class ExpiresOwed(SimStore):

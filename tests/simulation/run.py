@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.errors import StopProcessing
 from processor.ports import OwedCount, RebalanceListener
@@ -82,7 +83,14 @@ class Program:
         self.store = parts.store(machine, disk)
         self.outbox.store = self.store
         ports = Ports(
-            self.source, SimDecoder(machine), self.outbox, self.store, writer, NoMeter(), machine
+            self.source,
+            SimDecoder(machine),
+            self.outbox,
+            self.store,
+            writer,
+            NoMeter(),
+            machine,
+            Claim("group", "statuses", "events"),
         )
         self.worker = parts.worker(ports, world.weather.rules(), LIMITS, FIELDS)
         writer.lease = self.worker.owns
@@ -118,7 +126,7 @@ class Host:
 
     def start(self) -> None:
         scene = self._scene
-        if scene.broker.is_down():
+        if scene.broker.is_down() or scene.at_rest:
             scene.world.after(0.5, self.start)
             return
         if scene.world.chance(scene.world.weather.store_lost):
@@ -143,6 +151,7 @@ class Scene:
     def __init__(self, world: World, parts: Parts) -> None:
         self.world = world
         self.parts = parts
+        self.at_rest = False
         self.invariants = Invariants(self.world)
         self.broker = Broker(self.world, self.invariants)
         self.org = Org(self.world)
@@ -182,6 +191,8 @@ class Scene:
         self._every(weather.outage_every_s, self._outage)
         self._every(weather.cut_every_s, self._cut)
         self._every(weather.restart_every_s, self._restart)
+        self._every(weather.reset_every_s, self._reset)
+        self._every(weather.rewrite_every_s, self._rewrite)
 
     def _every(self, mean_s: float, action: Callable[[], None]) -> None:
         if mean_s <= 0:
@@ -209,6 +220,25 @@ class Scene:
         machine = self.world.rng.choice(self.hosts).machine
         if machine is not None and machine.alive:
             machine.cut(self.world.rng.uniform(1.0, self.world.weather.longest_cut_s))
+
+    def _rewrite(self) -> None:
+        self.broker.rewrite(self.world.rng.randrange(self.world.weather.partitions))
+
+    def _reset(self) -> None:
+        """With every process stopped, as Kafka asks for."""
+        self.at_rest = True
+        for host in self.hosts:
+            if host.program is not None:
+                host.program.stopping = True
+
+        def once_empty() -> None:
+            partition = self.world.rng.randrange(self.world.weather.partitions)
+            if self.broker.reset_offset(partition) or self.world.calm:
+                self.at_rest = False
+            else:
+                self.world.after(0.5, once_empty)
+
+        once_empty()
 
     def _restart(self) -> None:
         host = self.world.rng.choice(self.hosts)

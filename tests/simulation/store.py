@@ -22,9 +22,10 @@ class Disk:
         self.kept: dict[int, dict[str, MessageState]] = {}
         self.checkpoints: dict[int, int] = {}
         self.dated: dict[int, int] = {}
+        self.marks: dict[int, str] = {}
 
     def lose(self) -> None:
-        for kept in (self.kept, self.checkpoints, self.dated):
+        for kept in (self.kept, self.checkpoints, self.dated, self.marks):
             kept.clear()
 
 
@@ -34,7 +35,7 @@ class SimStore(MemoryStore):
     def __init__(self, machine: Machine, disk: Disk) -> None:
         super().__init__()
         self._machine, self._disk = machine, disk
-        self._kept, self._checkpoints = disk.kept, disk.checkpoints
+        self._kept, self._checkpoints, self._marks = disk.kept, disk.checkpoints, disk.marks
 
     def open(self, partition: int) -> int | None:
         """A checkpoint so old that tombstones since may be gone is worth nothing."""
@@ -43,11 +44,16 @@ class SimStore(MemoryStore):
         return super().open(partition)
 
     def load(
-        self, partition: int, changes: Loaded, checkpoint: int, as_of_ms: int | None = None
+        self,
+        partition: int,
+        changes: Loaded,
+        checkpoint: int,
+        as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
         dated = self._date(as_of_ms)
         self._before(partition)
-        super().load(partition, self.to_load(changes), checkpoint)
+        super().load(partition, self.to_load(changes), checkpoint, mark=mark)
         self._disk.dated[partition] = dated
 
     def put_many(
@@ -56,10 +62,11 @@ class SimStore(MemoryStore):
         changes: Iterable[Change],
         checkpoint: int | None = None,
         as_of_ms: int | None = None,
+        mark: str = "",
     ) -> None:
         dated = self._date(as_of_ms)
         self._before(partition)
-        super().put_many(partition, self.to_put(partition, changes), checkpoint)
+        super().put_many(partition, self.to_put(partition, changes), checkpoint, mark=mark)
         if checkpoint is not None:
             self._disk.dated[partition] = dated
         self._machine.point("stored")

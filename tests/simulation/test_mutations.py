@@ -26,6 +26,8 @@ QUIET: Final[Changes] = {
     **dict.fromkeys(("refused_tasks", "no_task", "very_late", "poison", "no_answer"), 0.0),
     **dict.fromkeys(("outage_every_s", "restart_every_s", "shuffle_every_s"), 0.0),
     "expel_every_s": 0.0,
+    "reset_every_s": 0.0,
+    "rewrite_every_s": 0.0,
     "dead_letter_fails": 0.0,
     "cut_every_s": 0.0,
     "retention_s": 604_800.0,
@@ -105,6 +107,28 @@ OLD_DISKS: Final[Changes] = {
     "retention_s": 40.0,
     "very_late": 0.3,
     "duplicate": 0.3,
+}
+RESETS: Final[Changes] = {
+    **QUIET,
+    "hosts": 1,
+    "partitions": 1,
+    "messages": 24,
+    "faults_until_s": 130.0,
+    "longest_life_s": 12.0,
+    "compact_every_s": 2.0,
+    "retention_s": 40.0,
+    "reset_every_s": 10.0,
+}
+REWRITES: Final[Changes] = {
+    **QUIET,
+    "hosts": 1,
+    "partitions": 1,
+    "messages": 24,
+    "faults_until_s": 45.0,
+    "compact_every_s": 0.0,
+    "rewrite_every_s": 2.0,
+    "restart_every_s": 8.0,
+    "store_lost": 1.0,
 }
 
 
@@ -205,6 +229,18 @@ def check(parts: Parts, invariant: str, weather: Changes) -> None:
                 Parts(writer=mutations.UnknownIsRetry),
                 "I2",
                 {},
+            ),
+            (
+                "stream time beside the committed offset alone",
+                Parts(store=mutations.Markless),
+                "I3",
+                RESETS,
+            ),
+            (
+                "a restore where the last record wins",
+                Parts(store=mutations.LastWins),
+                "I1",
+                REWRITES,
             ),
             ("expiring what is owed", Parts(store=mutations.ExpiresOwed), "I2", {}),
             (

@@ -7,7 +7,7 @@ Each seed has some kinds of faults and not others: a rare story needs room to un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
@@ -76,6 +76,8 @@ class Weather:
     store_lost: float
     skewed: bool
     restart_every_s: float
+    reset_every_s: float
+    rewrite_every_s: float
     # Kafka
     shuffle_every_s: float
     expel_every_s: float
@@ -126,7 +128,7 @@ def weather_of(rng: Random) -> Weather:
         return rng.choice(some) if rng.random() < often else 0.0
 
     expiring = rng.random() < 0.25
-    return Weather(
+    weather = Weather(
         hosts=rng.choice((1, 2, 2, 3)),
         partitions=rng.choice((1, 2, 2, 3)),
         messages=rng.randint(4, 24),
@@ -168,4 +170,13 @@ def weather_of(rng: Random) -> Weather:
         longest_life_s=12.0 if expiring else rng.choice((12.0, 40.0)),
         very_late=rate(0.1, 0.3) if expiring else 0.0,
         retention_s=SHORT_RETENTION_S if expiring else 604_800.0,
+        reset_every_s=0.0,
+        rewrite_every_s=0.0,
     )
+    # Drawn last: the seeds of before keep their weather.
+    if rng.random() < 0.2:
+        weather = replace(weather, reset_every_s=20.0)
+    # What compaction has removed, or a tombstone hides, an old record behind it brings back.
+    if rng.random() < 0.1 and not expiring:
+        weather = replace(weather, rewrite_every_s=5.0, compact_every_s=0.0)
+    return weather
