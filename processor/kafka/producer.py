@@ -83,7 +83,8 @@ def _sorted(error: KafkaError, doing: str) -> ProcessorError:
     text = f"{doing}: {error.name()}: {error.str()}"
     if error.code() in TOO_LARGE:
         return StopProcessing(
-            f"Kafka refuses a record for its size ({text}): raise max.message.bytes of that topic"
+            f"Kafka refuses a record for its size ({text}): raise max.message.bytes of that topic, "
+            "or allow DescribeConfigs on it where we may not read that"
         )
     if error.code() in _REFUSED:
         return StopProcessing(f"Kafka refuses what has to be written ({text}); correct that")

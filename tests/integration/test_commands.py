@@ -22,7 +22,7 @@ from processor.sandbox.org import Fault, FaultKind, RequestKind
 from processor.sandbox.traffic_oracle import expected
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger, header
-from tests.integration.stage import Process, Stage, past_traffic, wait
+from tests.integration.stage import PARTITIONS, Process, Stage, past_traffic, wait
 from tests.needs import do_without
 from tests.patience import patient
 
@@ -158,6 +158,18 @@ def test_a_topic_that_takes_small_batches_only_is_written_by_produce(
     )
     producer = stage.start("produce", "produce", str(file), KAFKA__EVENTS_TOPIC=small)
     assert (producer.wait(), "sent 300, bad 0" in producer.log()) == (0, True)
+
+
+def test_topics_that_take_small_batches_only_are_written_by_run(stage: Stage) -> None:
+    """A backlog's statuses in one batch were refused, at every start; `check` found all well."""
+    traffic = past_traffic(1_500, SEED + 5)
+    stage.org.add_tasks(expected(traffic).tasks)
+    small = {"max.message.bytes": "20000", "retention.ms": "-1"}
+    stage.cluster.create(stage.names.status, PARTITIONS, small | {"cleanup.policy": "compact"})
+    stage.cluster.create(stage.names.dead_letter, PARTITIONS, small)
+    stage.feed(traffic).join()
+    assert stage.start("one", "run", "--once", "--timeout", "90").wait(120) == 0
+    Ledger(stage).check_all_right(traffic)
 
 
 def test_run_once_reads_to_the_end_writes_all_and_exits(stage: Stage) -> None:
