@@ -101,6 +101,26 @@ def lock(file: int, directory: Path) -> None:
         raise
 
 
+def outlook(directory: Path) -> str:
+    """What a start would find there, changing nothing. Raises ConfigError when that is a directory
+    where no store can be.
+    """
+    free = free_bytes(directory)
+    room = "" if free is None else f", {free / _MIB:,.0f} MB free"
+    if directory.is_dir():
+        probe(directory)
+        if free is not None and free < ROOM_BYTES:
+            raise ConfigError(f"STATE__DIR {directory}: its disk is full{room}; make room there")
+        return f"{directory} can be written{room}"
+    above = next(place for place in directory.parents if place.exists())
+    if not directory.exists() and above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        return f"{directory} is made at the start{room}"
+    raise ConfigError(
+        f"STATE__DIR {directory} is not there and can't be made: name a directory that this user "
+        "may write"
+    )
+
+
 def probe(directory: Path) -> None:
     """Raises ConfigError when a store can't be in the directory, which has to be there. A full disk
     is no reason: there may be room again.

@@ -13,10 +13,13 @@ from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, t
 from processor.commands.loading import load
 from processor.config import Settings
 from processor.errors import ConfigError, ProcessorError
+from processor.kafka.rights import judge_rights
 from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
+from processor.machine import too_few_files
 from processor.resources import schema_text
 from processor.salesforce.client import Client
+from processor.state_faults import outlook
 
 
 class Level(StrEnum):
@@ -35,7 +38,13 @@ def check(config: str | None) -> int:
     settings = load(config, needs=("kafka", "salesforce"))
     set_up_logging("ERROR", settings.log.format)
     levels = set()
-    for name, look in (("kafka", _topics), ("registry", _registry), ("salesforce", _salesforce)):
+    looks = (
+        ("kafka", _kafka),
+        ("registry", _registry),
+        ("salesforce", _salesforce),
+        ("state", _state),
+    )
+    for name, look in looks:
         for level, text in _lines(settings, look):
             print(f"{level:<6}  {name}: {text}")
             levels.add(level)
@@ -43,14 +52,33 @@ def check(config: str | None) -> int:
 
 
 def _lines(settings: Settings, look: Callable[[Settings], Iterable[Line]]) -> list[Line]:
+    lines: list[Line] = []
     try:
-        return list(look(settings))
+        for line in look(settings):
+            lines.append(line)  # noqa: PERF402 - those before an error are to be told too
     except ProcessorError as error:
-        return [(Level.CHANGE, str(error))]
+        lines.append((Level.CHANGE, str(error)))
+    return lines
 
 
-def _topics(settings: Settings) -> Iterable[Line]:
-    return [(_level(finding), finding.text) for finding in topics(settings).check()]
+def _kafka(settings: Settings) -> Iterable[Line]:
+    kafka, house = settings.kafka, topics(settings)
+    for finding in house.check():
+        yield _level(finding), finding.text
+    for finding in judge_rights(
+        kafka.bootstrap_servers, kafka.options, kafka.group_id, kafka.transactional_id
+    ):
+        yield _level(finding), finding.text
+    try:
+        partitions = house.find(kafka.events_topic).partitions
+    except ConfigError:  # it is missing, which is told already
+        partitions = kafka.events_partitions or 0
+    if problem := too_few_files(partitions):
+        yield Level.ADVICE, problem
+
+
+def _state(settings: Settings) -> Iterable[Line]:
+    return [(Level.OK, outlook(settings.state.dir))]
 
 
 def _level(finding: Finding) -> Level:

@@ -69,6 +69,11 @@ def _mark_of(transaction: Transaction, partition: int) -> str:
     return transaction.marks.get(partition) or Mark(_NOBODY, *position).text()
 
 
+def drawn_id() -> str:
+    """A transactional id for an instance without a stable name."""
+    return f"{_ID_PREFIX}-{uuid.uuid4()}"
+
+
 class KafkaOutbox:
     """Implements `ports.Outbox`. Call `renew` once before subscribing: it ends the transaction
     that an earlier process of this `transactional_id` left open, and nobody waits for it then.
@@ -95,7 +100,7 @@ class KafkaOutbox:
         self._codec = codec
         self._names = names
         self._max_bytes = max_bytes
-        self._transactional_id = transactional_id or f"{_ID_PREFIX}-{uuid.uuid4()}"
+        self._transactional_id = transactional_id or drawn_id()
         self._transaction_timeout_ms = transaction_timeout_ms
         self._offsets = Offsets(bootstrap_servers, self._options)
         self._reader = StatusReader(bootstrap_servers, self._options, names.group_id, names.status)

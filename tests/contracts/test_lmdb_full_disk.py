@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.errors import ConfigError, StoreBlocked, StoreFailed
 from processor.ports import Change
+from processor.state_faults import outlook
 from processor.takeover import LONGEST_WAIT_S, Takeover, Takeovers
 from tests.contracts.test_lmdb_store import fill, make
 from tests.fakes.states import settled
@@ -182,6 +184,26 @@ def compacts_without_room(directory: Path) -> None:
 
 def test_where_there_is_no_room_for_a_copy_the_file_stays_as_it_is(tmp_path: Path) -> None:
     in_a_process(compacts_without_room, tmp_path, disk=True)
+
+
+def is_looked_at(directory: Path) -> None:
+    assert re.fullmatch(rf"{directory} can be written, [34] MB free", outlook(directory))
+    assert outlook(directory / "a" / "b").startswith(
+        f"{directory / 'a' / 'b'} is made at the start"
+    )
+    assert list(directory.iterdir()) == []
+    stuff(directory)
+    with pytest.raises(ConfigError, match="its disk is full, 0 MB free"):
+        outlook(directory)
+    (directory / "stuffing").unlink()
+    (directory / "file").write_text("")
+    for wrong in (directory / "file" / "state", directory / "file"):
+        with pytest.raises(ConfigError, match=f"STATE__DIR {wrong} .* a directory that this user"):
+            outlook(wrong)
+
+
+def test_what_a_start_would_find_is_told_and_nothing_is_made(tmp_path: Path) -> None:
+    in_a_process(is_looked_at, tmp_path, disk=True)
 
 
 # -- too few open files ------------------------------------------------------------------------

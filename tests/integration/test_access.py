@@ -167,7 +167,7 @@ def test_what_is_documented_is_enough(secured: Secured, stage: Stage) -> None:
     traffic = past_traffic(100, 11, Mix(poisoned=0.05))
     stage.org.add_tasks(expected(traffic).tasks)
     stage.feed(traffic).join()
-    check = stage.start("check", "check", **options(secured))
+    check = stage.start("one", "check", **options(secured))
     assert check.wait() == 0, check.log()
     once = stage.start("one", "run", "--once", **options(secured))
     assert once.wait(90) == 0, once.log()
@@ -186,6 +186,17 @@ def test_each_right_is_needed_and_missed_by_name(
     once = stage.start("one", "run", "--once", "--timeout", give_up, **options(secured))
     assert once.wait() == (1 if missing[0] == "group" else 2), once.log()
     assert TOLD[" ".join(missing[1:])] in once.log()
+
+
+@pytest.mark.parametrize("missing", documented(), ids=" ".join)
+def test_check_misses_each_right(secured: Secured, stage: Stage, missing: Right) -> None:
+    allow(stage, [right for right in documented() if right != missing])
+    check = stage.start("one", "check", **options(secured))
+    assert check.wait() == 1, check.log()
+    wrong = [line for line in check.log().splitlines() if line.startswith("CHANGE  kafka: ")]
+    named = {"group": stage.names.group_id, "transactional id": f"{stage.names.group_id}-one"}
+    told = f"allow {missing[2]}" if missing[0] in named else TOLD[" ".join(missing[1:])]
+    assert [told in line and named.get(missing[0], "") in line for line in wrong] == [True]
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,12 @@ def test_check_says_ok_to_everything_that_is_as_it_must_be(
         stage.close()
     assert code == 0, said
     assert {line.split()[0] for line in said.splitlines()} == {"ok"}
-    assert {line.split()[1] for line in said.splitlines()} == {"kafka:", "registry:", "salesforce:"}
+    assert {line.split()[1] for line in said.splitlines()} == {
+        "kafka:",
+        "registry:",
+        "salesforce:",
+        "state:",
+    }
 
 
 @pytest.mark.registry
@@ -312,6 +317,27 @@ def test_check_gives_advice_where_run_only_warns(stage: Stage) -> None:
     assert code == 0, said
     (advice,) = [line for line in said.splitlines() if not line.startswith("ok ")]
     assert advice.startswith(f"ADVICE  kafka: {small} takes records of 1000 bytes")
+
+
+def test_check_says_where_no_store_can_be(stage: Stage, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    code, said = checked(stage, "check", STATE__DIR=str(file / "state"))
+    assert code == 1
+    assert f"CHANGE  state: STATE__DIR {file / 'state'} is not there and can't be made" in said
+
+
+def test_check_does_not_throw_out_the_process_that_runs(stage: Stage) -> None:
+    named = f"{stage.names.group_id}-one"
+    (process,) = stage.start_ready("one")
+    code, said = checked(stage, "check", KAFKA__TRANSACTIONAL_ID=named)
+    assert code == 0, said
+    assert f"transactional id {named}: not tried" in said
+    assert "fenced" not in process.log()
+    assert process.stop() == 0
+    code, said = checked(stage, "again", KAFKA__TRANSACTIONAL_ID=named)
+    assert code == 0, said
+    assert f"transactional id {named}: we may use it" in said
 
 
 def test_a_wrong_secret_is_told_without_repeating_it(stage: Stage) -> None:
