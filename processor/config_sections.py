@@ -126,7 +126,10 @@ class SchemaRegistry:
     url: Url | None = field(
         default=None,
         metadata=_about(
-            URL, "a registry with Confluent's API; none: the packaged schemas are used"
+            URL,
+            "a registry with Confluent's API; none: the packaged schemas are used. Where producers "
+            "put Apicurio's global ids into headers (not its content ids), it has to run with "
+            "`apicurio.ccompat.legacy-id-mode.enabled`",
         ),
     )
     options: Options = field(

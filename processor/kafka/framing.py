@@ -29,7 +29,7 @@ GUID_SIZE: Final = 17
 CONFLUENT_HEADER: Final = "__value_schema_id"
 APICURIO_HEADERS: Final = ("apicurio.value.contentId", "apicurio.value.globalId")
 """A registry that is asked by Confluent's API takes the first, or the second, for its schema ids,
-as it is set up (Apicurio: `ENABLE_CCOMPAT_LEGACY_ID_MODE` for the second)."""
+as it is set up (Apicurio: the first, unless `apicurio.ccompat.legacy-id-mode.enabled`)."""
 
 _APICURIO: Final = struct.Struct(">q")
 
