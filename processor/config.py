@@ -18,6 +18,7 @@ from processor.config_checks import cross_check, missing
 from processor.config_kinds import Kind, WrongValueError
 from processor.config_sections import (
     Batch,
+    Breaker,
     Events,
     Http,
     Kafka,
@@ -48,6 +49,7 @@ class Settings:
     salesforce: Salesforce = field(default_factory=Salesforce)
     state: State = field(default_factory=State)
     batch: Batch = field(default_factory=Batch)
+    breaker: Breaker = field(default_factory=Breaker)
     worker: Worker = field(default_factory=Worker)
     http: Http = field(default_factory=Http)
     log: Log = field(default_factory=Log)

@@ -315,6 +315,24 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """What to do with a partition whose events can't be decoded, most of them."""
+
+    enabled: bool = field(
+        default=True,
+        metadata=_about(
+            FLAG,
+            "true: a partition of which most recent events can't be decoded is read slowly until "
+            "good ones prevail; false: at full speed, which makes a dead letter of each at once",
+        ),
+    )
+    events_per_minute: int = field(
+        default=100,
+        metadata=_about(whole(1, 1_000_000), "so many events of such a partition are read"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     """Deadlines."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from operator import itemgetter
 
-from processor.core.breaker import Breaker
+from processor.breakers import Breakers
 from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.errors import Rejected, StopProcessing
+from processor.errors import Rejected
 from processor.ports import Decoder, Position, RawRecord, Store
 from processor.settling import Settling
 
@@ -17,37 +17,28 @@ Decoded = dict[int, list[DeliveryEvent | Rejected]]
 
 
 class Deciding:
-    """Decodes, reads the states of the batch's messages, and plans.
+    """Decodes, reads the states of the batch's messages, and plans."""
 
-    The breaker moves on only when a batch was committed, so that one that is read again after
-    an aborted transaction counts once.
-    """
-
-    def __init__(self, decoder: Decoder, store: Store, settling: Settling, rules: Rules) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        store: Store,
+        settling: Settling,
+        rules: Rules,
+        breakers: Breakers,
+    ) -> None:
         self._decoder, self._store = decoder, store
         self._settling, self._rules = settling, rules
-        self._breaker = Breaker()
-        self._next_breaker = self._breaker
+        self._breakers = breakers
 
-    def decode(self, batches: Mapping[int, Sequence[RawRecord]]) -> Decoded:
-        """By partition. Raises Unavailable when the registry does not answer, StopProcessing
-        when most of the recent events can't be used.
+    def decode(self, batches: Mapping[int, list[RawRecord]], now_s: float) -> Decoded:
+        """By partition. Cuts off the batches what a breaker does not let through now. Raises
+        Unavailable when the registry does not answer.
         """
+        self._breakers.admit(batches, now_s)
         decoded = {p: self._decoder.decode(batch) for p, batch in batches.items()}
-        breaker = self._breaker
-        for events in decoded.values():
-            breaker = breaker.after([isinstance(event, Rejected) for event in events])
-        if breaker.is_open:
-            raise StopProcessing(
-                "most of the recent events can't be decoded: see the dead-letter topic's "
-                "reasons, mend the producer or the schema, and start again"
-            )
-        self._next_breaker = breaker
+        self._breakers.judge(batches, decoded)
         return decoded
-
-    def committed(self) -> None:
-        """What was decoded last is done with."""
-        self._breaker = self._next_breaker
 
     def plans(
         self,

@@ -196,6 +196,12 @@ class Metrics:
             "too few open files, a missing permission. The log says which.",
             registry=registry,
         )
+        self._slowed = Gauge(
+            "sms_processor_breaker_open_partitions",
+            "Partitions that are read slowly, because most of their recent events can't be "
+            "decoded. The log says why, and from which offset on.",
+            registry=registry,
+        )
         self._owed = Gauge(
             "sms_processor_rows_owed",
             "Rows that Salesforce has yet to confirm: with a final code, or an intermediate one.",
@@ -354,6 +360,9 @@ class Metrics:
 
     def blocked(self, partitions: int) -> None:
         self._blocked.set(partitions)
+
+    def slowed(self, partitions: int) -> None:
+        self._slowed.set(partitions)
 
     def _follow_oddities(self) -> None:
         stats = self._oddities

@@ -424,3 +424,6 @@ class Meter(Protocol):
     def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None: ...
     def blocked(self, partitions: int) -> None:
         """How many assigned partitions wait because the machine does not let their store work."""
+
+    def slowed(self, partitions: int) -> None:
+        """How many partitions are read slowly, because most of their events can't be decoded."""

@@ -20,14 +20,13 @@ class Reading:
         self._source, self._clock = source, clock
         self._batch_records, self._catch_up_records = batch_records, catch_up_records
         self._catching_up = False
-        self._paused_until_s: float | None = None
+        self._held_until_s: dict[int, float] = {}
         self._drained: set[int] = set()
 
     def poll(self, timeout_s: float) -> Sequence[RawRecord]:
         """The next records. Runs the rebalance callbacks."""
-        if self._paused_until_s is not None and self._clock.monotonic_s() >= self._paused_until_s:
-            self._paused_until_s = None
-            self._source.resume(list(self.positions))
+        if self._held_until_s:
+            self._let_go(self._clock.monotonic_s())
         size = self._catch_up_records if self._catching_up else self._batch_records
         records = self._source.poll(size, timeout_s)
         self._catching_up = len(records) >= size
@@ -48,16 +47,31 @@ class Reading:
         Only what was taken out may be put back: a partition of which nothing was read must not
         be among them, since the source may be about to hand out its records.
         """
-        for partition in partitions:
-            if partition in self.positions:
-                self._source.start(partition, self.positions[partition].offset)
+        mine = [partition for partition in partitions if partition in self.positions]
+        for partition in mine:
+            self._source.start(partition, self.positions[partition].offset)
         if wait_s > 0:
-            self._source.pause(list(self.positions))
-            self._paused_until_s = self._clock.monotonic_s() + wait_s
+            self.hold(self.positions, self._clock.monotonic_s() + wait_s)
+        if held := self._held_until_s.keys() & mine:  # to start one is to resume it
+            self._source.pause(held)
+
+    def hold(self, partitions: Collection[int], until_s: float) -> None:
+        """Read nothing more of these until then (as `Clock.monotonic_s`)."""
+        for partition in partitions:
+            self._held_until_s[partition] = max(until_s, self._held_until_s.get(partition, until_s))
+        self._source.pause(list(partitions))
+
+    def _let_go(self, now_s: float) -> None:
+        over = [partition for partition, until in self._held_until_s.items() if now_s >= until]
+        if over:
+            self._source.resume(over)
+        for partition in over:
+            del self._held_until_s[partition]
 
     def forget(self, partition: int) -> None:
         """The partition is no longer ours."""
         self.positions.pop(partition, None)
+        self._held_until_s.pop(partition, None)
         self._drained.discard(partition)
 
     def drained(self) -> bool:

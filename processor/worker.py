@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
+from processor.breakers import Breakers
+from processor.core.breaker import BreakerRules
 from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.events import MessageState
@@ -49,6 +51,7 @@ from processor.transact import build
 log = logging.getLogger(__name__)
 
 ABORTED_WAIT_S: Final = 0.2
+SLOWLY: Final = BreakerRules()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Limits:
     expire_records: int = 1_000
     expire_interval_s: float = 1.0
     gauge_interval_s: float = 1.0
+    breaker: BreakerRules | None = SLOWLY  # None: everything is let through
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +103,8 @@ class Worker:
         self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
         self._takeovers = Takeovers()
         self._tally = Tally(ports.meter)
-        self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules)
+        self._breakers = Breakers(limits.breaker)
+        self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules, self._breakers)
         self._reading = Reading(
             ports.source, ports.clock, limits.batch_records, limits.catch_up_records
         )
@@ -286,8 +291,9 @@ class Worker:
         if not batches:
             return
         room = self._handing.room() if hand_over else 0
+        read = [p for p, batch in batches.items() if batch]
         plans = self._deciding.plans(
-            self._deciding.decode(batches),
+            self._deciding.decode(batches, self._p.clock.monotonic_s()),
             self._reading.positions,
             expiring,
             flush=flush,
@@ -302,17 +308,23 @@ class Worker:
         match outcome:
             case Committed():
                 self._reading.committed(transaction.positions)
-                self._deciding.committed()
+                self._slow_down()
                 self._ownership.proven(transaction.positions, began_s)
                 self._settle_published(plans)
                 self._tally.count(batches, plans, now)
                 self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why):
                 log.warning("transaction aborted: %s", why)
-                self._reading.rewind([p for p, batch in batches.items() if batch], ABORTED_WAIT_S)
+                self._reading.rewind(read, ABORTED_WAIT_S)
             case Fenced(why):
                 log.warning("fenced: %s", why)
                 self._fenced = True
+
+    def _slow_down(self) -> None:
+        """What a breaker has cut off a committed batch is read again, in its time."""
+        for partition, at_s in self._breakers.committed(self._p.clock.monotonic_s()).items():
+            self._reading.rewind([partition])
+            self._reading.hold([partition], at_s)
 
     def _keep(
         self, plans: Mapping[int, Plan], committed: Committed, marks: Mapping[int, str], now: int
@@ -354,6 +366,7 @@ class Worker:
             self._takeovers.drop(partition)
             self._settling.forget(partition)
             self._reading.forget(partition)
+            self._breakers.forget(partition)
             self._ownership.forget(partition)
             self._p.store.close(partition)
 
@@ -412,3 +425,4 @@ class Worker:
             store = self._p.store
             self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
             self._p.meter.blocked(self._takeovers.blocked())
+            self._p.meter.slowed(len(self._breakers.open()))

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from processor.clock import SystemClock
 from processor.config import Settings
+from processor.core.breaker import BreakerRules
 from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.report import DecodeStats, ReportRules
@@ -198,6 +199,7 @@ def rules(settings: Settings) -> Rules:
 
 
 def _limits(settings: Settings) -> Limits:
+    pace = BreakerRules(events_per_minute=settings.breaker.events_per_minute)
     session_s = (settings.kafka.session_timeout_ms or BROKER_SESSION_S * 1000) / 1000
     return Limits(
         batch_records=settings.batch.max_records,
@@ -206,6 +208,7 @@ def _limits(settings: Settings) -> Limits:
         settle_interval_s=settings.salesforce.settle_interval_s,
         revoke_deadline_s=settings.worker.revoke_deadline_s,
         lease_s=min(session_s / 2, LONGEST_LEASE_S),
+        breaker=pace if settings.breaker.enabled else None,
     )
 
 

@@ -187,6 +187,11 @@ class Invariants:
         for partition in partitions:
             self._proven.pop((machine.name, partition), None)
 
+    def ended(self, why: str) -> None:
+        """I5: what comes in is no reason for a process to end."""
+        if not self._world.weather.dead_letter_fails:
+            raise Violation("I5", f"a process ends by itself: {why}")
+
     # -- the end -----------------------------------------------------------------------------
 
     def unfinished(self) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from processor.breakers import Breakers, _Slot
+from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.events import MessageState, Outcome
 from processor.core.plan import Plan
 from processor.deciding import Deciding
-from processor.errors import StoreBlocked, StoreFailed
+from processor.errors import StopProcessing, StoreBlocked, StoreFailed
 from processor.ownership import Ownership
 from processor.ports import (
     Aborted,
@@ -206,7 +208,9 @@ class OwedByCode(Worker):
 
     def __init__(self, ports: Ports, rules: Rules, *args: Any) -> None:
         super().__init__(ports, rules, *args)
-        self._deciding = DecidingByCode(ports.decoder, ports.store, self._settling, rules)
+        self._deciding = DecidingByCode(
+            ports.decoder, ports.store, self._settling, rules, self._breakers
+        )
 
 
 class NoOffsets(SimOutbox):
@@ -287,6 +291,41 @@ class ExpiresOwed(SimStore):
     def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
         old = [s for s in self._open[partition].values() if s.last_event_time < before_ms]
         return [state._replace(settled_version=state.version) for state in old[:limit]]
+
+
+class StoppingBreakers(Breakers):
+    """Ends the process before the batch is committed: so it meets the same one for ever."""
+
+    def judge(self, *args: Any) -> None:
+        super().judge(*args)
+        if any(later.is_open for later, _ in self._next.values()):
+            raise StopProcessing("most of the recent events can't be decoded")
+
+
+class ShutBreakers(Breakers):
+    """Open once, open for ever."""
+
+    def _slot(self, now_s: float) -> _Slot:
+        return _Slot(0, now_s + 6.0)
+
+
+class ForgetfulBreakers(Breakers):
+    """What was cut off a batch is not read again."""
+
+    def committed(self, now_s: float) -> dict[int, float]:
+        super().committed(now_s)
+        return {}
+
+
+def guarded_by(make: Callable[[BreakerRules | None], Breakers]) -> Build:
+    """A worker with such breakers."""
+
+    def build(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
+        worker = Worker(ports, rules, limits, fields)
+        worker._breakers = worker._deciding._breakers = make(limits.breaker)
+        return worker
+
+    return build
 
 
 def never_too_late(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:

@@ -68,6 +68,7 @@ class NoMeter:
     def expired(self, count: int) -> None: ...
     def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None: ...
     def blocked(self, partitions: int) -> None: ...
+    def slowed(self, partitions: int) -> None: ...
 
 
 class Program:
@@ -76,6 +77,7 @@ class Program:
     def __init__(self, scene: Scene, machine: Machine, disk: Disk) -> None:
         world, parts = scene.world, scene.parts
         self._machine = machine
+        self._invariants = scene.invariants
         self.stopping = False
         self.source = parts.source(machine, scene.broker)
         self.outbox = parts.outbox(machine, scene.broker, self.source)
@@ -109,6 +111,7 @@ class Program:
             else:
                 self.worker.turn()
         except StopProcessing as stop:
+            self._invariants.ended(str(stop))
             self.worker.abandon()
             self._machine.die(str(stop))
 

@@ -30,10 +30,12 @@ QUIET: Final[Changes] = {
     "rewrite_every_s": 0.0,
     "dead_letter_fails": 0.0,
     "cut_every_s": 0.0,
+    "garbage": 0.0,
     "retention_s": 604_800.0,
 }
 """Nothing happens but what a case adds."""
 
+GARBAGE: Final[Changes] = {**QUIET, "hosts": 1, "partitions": 1, "garbage": 1.0}
 STOPS: Final[Changes] = {
     **QUIET,
     "hosts": 2,
@@ -243,6 +245,24 @@ def check(parts: Parts, invariant: str, weather: Changes) -> None:
                 REWRITES,
             ),
             ("expiring what is owed", Parts(store=mutations.ExpiresOwed), "I2", {}),
+            (
+                "a breaker that stops the process",
+                Parts(worker=mutations.guarded_by(mutations.StoppingBreakers)),
+                "I5",
+                GARBAGE,
+            ),
+            (
+                "a breaker that lets nothing more through",
+                Parts(worker=mutations.guarded_by(mutations.ShutBreakers)),
+                "I1",
+                GARBAGE,
+            ),
+            (
+                "what a breaker has cut off is not read again",
+                Parts(worker=mutations.guarded_by(mutations.ForgetfulBreakers)),
+                "I5",
+                GARBAGE,
+            ),
             (
                 "an event older than the retention begins an empty history",
                 Parts(worker=mutations.never_too_late),

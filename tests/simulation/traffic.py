@@ -49,6 +49,17 @@ class Traffic:
                 at = rng.uniform(0.5, self._weather.faults_until_s)
                 partition = rng.randrange(self._weather.partitions)
                 self._later(at, Rejected("bad_code", str(number)), partition)
+        if world.chance(self._weather.garbage):
+            self._burst()
+
+    def _burst(self) -> None:
+        """A producer that was deployed with a fault, and mended after a while."""
+        rng, weather = self._world.rng, self._weather
+        began = rng.uniform(0.5, weather.faults_until_s / 2)
+        partition = rng.randrange(weather.partitions)
+        for number in range(rng.randint(5, 40)):
+            at = began + rng.uniform(0.0, 10.0)
+            self._later(at, Rejected("undecodable", str(number)), partition)
 
     def _message(self, number: int) -> None:
         world, rng, weather = self._world, self._world.rng, self._weather

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
 
+from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.worker import Limits
 
@@ -52,6 +53,7 @@ LIMITS: Final = Limits(
     expire_records=3,
     expire_interval_s=1.0,
     gauge_interval_s=30.0,
+    breaker=BreakerRules(events_per_minute=60, window_events=12, min_rejected=4, probe_events=4),
 )
 
 
@@ -102,6 +104,7 @@ class Weather:
     refused_tasks: float
     # the traffic
     poison: float
+    garbage: float
     no_task: float
     shared_task: float
     moved_task: float
@@ -172,6 +175,7 @@ def weather_of(rng: Random) -> Weather:
         retention_s=SHORT_RETENTION_S if expiring else 604_800.0,
         reset_every_s=0.0,
         rewrite_every_s=0.0,
+        garbage=0.0,
     )
     # Drawn last: the seeds of before keep their weather.
     if rng.random() < 0.2:
@@ -179,4 +183,4 @@ def weather_of(rng: Random) -> Weather:
     # What compaction has removed, or a tombstone hides, an old record behind it brings back.
     if rng.random() < 0.1 and not expiring:
         weather = replace(weather, rewrite_every_s=5.0, compact_every_s=0.0)
-    return weather
+    return replace(weather, garbage=rate(1.0, often=0.2))
