@@ -208,6 +208,12 @@ class Metrics:
             ["priority"],
             registry=registry,
         )
+        self._in_doubt = Gauge(
+            "sms_processor_rows_in_doubt",
+            "Of the rows owed: those that Salesforce may have been sent, and gave no answer. They "
+            "are settled after they were read back, SALESFORCE__UNKNOWN_AFTER_S later.",
+            registry=registry,
+        )
         self._lag = Gauge(
             "sms_processor_consumer_lag_records",
             "Events not yet read, by partition.",
@@ -349,6 +355,7 @@ class Metrics:
     def gauges(self, owed: OwedCount, states: int, lag: Mapping[int, int]) -> None:
         self._child(self._owed, "final").set(owed.final)
         self._child(self._owed, "intermediate").set(owed.intermediate)
+        self._in_doubt.set(owed.in_doubt)
         self._states.set(states)
         for partition in self._partitions.difference(lag):
             self._lag.remove(str(partition))

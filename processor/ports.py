@@ -211,10 +211,13 @@ Loaded = Sequence[tuple[str, MessageState | None]]
 
 
 class OwedCount(NamedTuple):
-    """Rows that Salesforce has yet to confirm."""
+    """Rows that Salesforce has yet to confirm. `in_doubt`: how many of them it may have been sent,
+    without an answer, so that they are settled only after they were read back.
+    """
 
     final: int
     intermediate: int
+    in_doubt: int = 0
 
     @property
     def total(self) -> int:

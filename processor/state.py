@@ -299,9 +299,8 @@ class LmdbStore:
             yield from rows
 
     def owed_count(self, partition: int | None = None) -> OwedCount:
-        final = intermediate = 0
+        counts = OwedCount(0, 0)
         for store in self._open.values() if partition is None else (self._open[partition],):
-            more_final, more_intermediate = store.owed_count()
-            final += more_final
-            intermediate += more_intermediate
-        return OwedCount(final, intermediate)
+            more = store.owed_count()
+            counts = OwedCount(*map(sum, zip(counts, more, strict=True)))
+        return counts

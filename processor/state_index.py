@@ -1,7 +1,8 @@
 """What a batch of changes does to each database of a partition, computed before it is written.
 
 Two indexes list what is owed to Salesforce (codes that are final, and others), by org and due
-time; a third lists messages by the hour of their last event. Numbers in keys are big-endian, so
+time; a third lists messages by the hour of their last event, a fourth those of the owed ones that
+Salesforce may have been sent already. Numbers in keys are big-endian, so
 that key order is time order; an org is preceded by its length. A row in the writer's hands has
 the greatest due_at of all (`IN_HAND`): no scan for due rows comes to it, and a reopened store
 finds it all the same.
@@ -19,9 +20,9 @@ from processor.errors import StoreFailed
 from processor.ports import Change
 from processor.state_codec import pack
 
-FINAL, INTERMEDIATE, EXPIRY = range(3)
+FINAL, INTERMEDIATE, EXPIRY, DOUBT = range(4)
 OWED: Final = (FINAL, INTERMEDIATE)
-INDEX_NAMES: Final = (b"owed_final", b"owed_intermediate", b"expiry")
+INDEX_NAMES: Final = (b"owed_final", b"owed_intermediate", b"expiry", b"in_doubt")
 
 MAX_KEY_BYTES: Final = 511  # LMDB's, as its wheels are built
 MAX_ORG_BYTES: Final = 200  # with a message id of MAX_MESSAGE_ID_BYTES every key stays below that
@@ -46,8 +47,8 @@ class Writes:
     def __init__(self) -> None:
         self.state_puts: list[tuple[bytes, bytes]] = []
         self.state_drops: list[bytes] = []
-        self.puts: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [])
-        self.drops: tuple[list[bytes], ...] = ([], [], [])
+        self.puts: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [], [])
+        self.drops: tuple[list[bytes], ...] = ([], [], [], [])
         self.growth = 0
         """How the number of states changes, if every old state was what it was said to be."""
 
@@ -101,6 +102,7 @@ class Indexer:
             or old.version != new.version
             or old.settled_version != new.settled_version
             or old.account_id != new.account_id
+            or old.doubt_at != new.doubt_at
         ):
             was, now = self._owed_key(old, key), self._owed_key(new, key)
             if was != now:
@@ -108,6 +110,11 @@ class Indexer:
                     writes.drops[was[0]].append(was[1])
                 if now is not None:
                     writes.puts[now[0]].append((now[1], b""))
+            if _in_doubt(old) != _in_doubt(new):
+                if _in_doubt(new):
+                    writes.puts[DOUBT].append((key, b""))
+                else:
+                    writes.drops[DOUBT].append(key)
         if old.history != new.history:
             hour_was = hour_of(max(old.history.values()))
             hour_now = hour_of(max(new.history.values()))
@@ -119,6 +126,8 @@ class Indexer:
         owed = self._owed_key(new, key)
         if owed is not None:
             writes.puts[owed[0]].append((owed[1], b""))
+        if _in_doubt(new):
+            writes.puts[DOUBT].append((key, b""))
         hour = hour_of(max(new.history.values()))
         writes.puts[EXPIRY].append((hour.to_bytes(HOUR_BYTES, "big") + key, b""))
 
@@ -128,6 +137,8 @@ class Indexer:
         owed = self._owed_key(old, key)
         if owed is not None:
             writes.drops[owed[0]].append(owed[1])
+        if _in_doubt(old):
+            writes.drops[DOUBT].append(key)
         hour = hour_of(max(old.history.values()))
         writes.drops[EXPIRY].append(hour.to_bytes(HOUR_BYTES, "big") + key)
 
@@ -156,6 +167,10 @@ def unfit(message_id: str, state: MessageState | None) -> str | None:
         except StoreFailed:
             return "too_large"
     return None
+
+
+def _in_doubt(state: MessageState) -> bool:
+    return state.doubt_at > 0 and state.version != state.settled_version
 
 
 def message_key(owed_key: bytes) -> bytes:

@@ -3,6 +3,7 @@
     states               message id                              -> packed state
     owed_final           org | due_at (8 bytes) | message id     -> nothing
     owed_intermediate    the same, for codes that are not final  -> nothing
+    in_doubt             message id, of those of the two above that may have been sent -> nothing
     expiry               hour of last event (4 bytes) | message id -> nothing
     meta                 "checkpoint"                            -> the caller's record
 
@@ -33,6 +34,7 @@ from processor.ports import Change, Loaded
 from processor.state_codec import pack, unpack
 from processor.state_faults import guarded, reserve
 from processor.state_index import (
+    DOUBT,
     DUE_BYTES,
     EXPIRY,
     HOUR_BYTES,
@@ -229,11 +231,13 @@ class PartitionStore:
         with guarded("read", self._path), self._env.begin() as txn:
             return txn.stat(self._states)["entries"]
 
-    def owed_count(self) -> tuple[int, int]:
-        """Final and intermediate."""
+    def owed_count(self) -> tuple[int, int, int]:
+        """Final, intermediate, and how many of both are in doubt."""
         with guarded("read", self._path), self._env.begin() as txn:
-            final, intermediate = (txn.stat(self._indexes[level])["entries"] for level in OWED)
-            return final, intermediate
+            final, intermediate, doubt = (
+                txn.stat(self._indexes[level])["entries"] for level in (*OWED, DOUBT)
+            )
+            return final, intermediate, doubt
 
     def due_keys(self, level: int, org: str, now_ms: int, limit: int) -> list[tuple[int, bytes]]:
         """Due time and message id of the rows that are due, in order."""

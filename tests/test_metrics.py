@@ -205,10 +205,11 @@ def test_a_partition_that_was_given_away_has_no_lag(
     metrics.gauges(OwedCount(1, 2), 3, {1: 21, 2: 0})
     lag = "consumer_lag_records"
     assert [value(registry, lag, partition=str(p)) for p in range(3)] == [None, 21, 0]
-    metrics.gauges(OwedCount(1, 2), 3, {0: 4})
+    metrics.gauges(OwedCount(1, 2, in_doubt=2), 3, {0: 4})
     assert [value(registry, lag, partition=str(p)) for p in range(3)] == [4, None, None]
     assert value(registry, "rows_owed", priority="final") == 1
     assert value(registry, "rows_owed", priority="intermediate") == 2
+    assert value(registry, "rows_in_doubt") == 2
     assert value(registry, "statuses_stored") == 3
 
 

@@ -270,6 +270,21 @@ def test_owed_rows_are_counted_by_whether_their_code_is_final(store: Store) -> N
     assert store.owed_count() == OwedCount(final=1, intermediate=1)
 
 
+def test_of_the_owed_rows_those_in_doubt_are_counted(store: Store) -> None:
+    doubtful = state("a")._replace(doubt_at=5)
+    put(store, doubtful, state("b"), state("c", code=220)._replace(doubt_at=7))
+    assert store.owed_count() == OwedCount(1, 2, in_doubt=2)
+    again = doubtful._replace(due_at=IN_HAND)
+    store.put_many(
+        0, [Change(doubtful, again), Change(state("b"), state("b")._replace(doubt_at=9))]
+    )
+    assert store.owed_count() == OwedCount(1, 2, in_doubt=3)
+    store.put_many(0, [Change(again, again._replace(settled_version=again.version))])
+    assert store.owed_count() == OwedCount(1, 1, in_doubt=2)
+    store.load(0, [("b", None), ("c", state("c", code=220))], 9)
+    assert store.owed_count() == OwedCount(1, 0)
+
+
 # -- what may expire -------------------------------------------------------------------------
 
 

@@ -119,7 +119,7 @@ class MemoryStore:
         among = self._open if partition is None else (partition,)
         owed = [state for each in among for state in self._owed(each)]
         final = sum(CODES[state.code].final for state in owed)
-        return OwedCount(final, len(owed) - final)
+        return OwedCount(final, len(owed) - final, sum(state.doubt_at > 0 for state in owed))
 
     def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
         old = [
