@@ -252,6 +252,11 @@ class Metrics:
             "API calls that the org may make in 24 hours.",
             registry=registry,
         )
+        self._org_ready = Gauge(
+            "sms_processor_salesforce_ready",
+            "1 while Salesforce takes rows; 0 while it is not logged in to, or is paused.",
+            registry=registry,
+        )
         self._paused_until = Gauge(
             "sms_processor_salesforce_paused_until_timestamp_seconds",
             "Until when the org is left alone; 0: it is not.",
@@ -370,6 +375,9 @@ class Metrics:
 
     def slowed(self, partitions: int) -> None:
         self._slowed.set(partitions)
+
+    def org_ready(self, ready: bool) -> None:
+        self._org_ready.set(ready)
 
     def _follow_oddities(self) -> None:
         stats = self._oddities

@@ -395,7 +395,7 @@ class Writer(Protocol):
         """Forget these partitions: no more requests, no results (partitions lost)."""
 
     def ready(self) -> bool:
-        """Logged in."""
+        """Logged in, and the org is not paused."""
 
     def close(self, deadline_s: float) -> None: ...
 
@@ -430,3 +430,6 @@ class Meter(Protocol):
 
     def slowed(self, partitions: int) -> None:
         """How many partitions are read slowly, because most of their events can't be decoded."""
+
+    def org_ready(self, ready: bool) -> None:
+        """Whether the org takes rows: logged in, and not paused."""

@@ -166,13 +166,13 @@ class Worker:
         return holds and self._p.claim.holds()
 
     def ready(self) -> tuple[bool, str]:
-        """Joined, restored, logged in; else what is missing."""
+        """Joined and restored; else what is missing. Whether the org takes rows is a metric: else a
+        rollout would stand still just when the org is down.
+        """
         if self._fenced or not self._p.source.joined():
             return False, "not in the consumer group"
         if self._takeovers:
             return False, self._takeovers.why()
-        if not self._p.writer.ready():
-            return False, "not logged in to Salesforce"
         return True, "ready"
 
     def drained(self) -> bool:
@@ -426,3 +426,4 @@ class Worker:
             self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
             self._p.meter.blocked(self._takeovers.blocked())
             self._p.meter.slowed(len(self._breakers.open()))
+            self._p.meter.org_ready(self._p.writer.ready())

@@ -94,6 +94,10 @@ class Gate:
     def is_open(self) -> bool:
         return not self._ajar
 
+    def is_shut(self, now_s: float) -> bool:
+        """Whether it is closed, or the answer to its probe is yet to come."""
+        return self._probing or now_s < self._until_s
+
     def closed_for_s(self, now_s: float) -> float:
         """Seconds until a probe may go; 0: the gate is open or ajar."""
         return max(0.0, self._until_s - now_s)

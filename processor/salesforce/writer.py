@@ -161,7 +161,7 @@ class SalesforceWriter:
 
     def ready(self) -> bool:
         with self._changed:
-            return self._is_logged_in()
+            return self._is_logged_in() and not self._gate.is_shut(self._clock.monotonic_s())
 
     def close(self, deadline_s: float) -> None:
         """End the threads; what was not sent comes back, what is in flight has so long."""

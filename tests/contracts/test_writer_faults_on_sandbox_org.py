@@ -177,7 +177,9 @@ def test_an_org_that_says_it_is_unavailable_has_taken_nothing(bench: Bench) -> N
     assert isinstance(verdict, Retry)
     assert verdict.whole_org
     assert 1.0 <= verdict.after_s <= 4.0
+    assert not bench.writer.ready()
     recovered(bench)
+    assert bench.writer.ready()
 
 
 @pytest.mark.parametrize(

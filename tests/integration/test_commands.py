@@ -62,13 +62,9 @@ def test_a_running_process_tells_its_health_and_metrics_that_promtool_accepts(
     tool = promtool()
     traffic = past_traffic(100, SEED)
     stage.org.add_tasks(expected(traffic).tasks)
-    stage.org.inject(Fault(FaultKind.UNAVAILABLE, request=RequestKind.TOKEN, duration_s=3))
     process = stage.start("one")
 
     wait("it answers", lambda: process.get("/healthz"))
-    early = process.get("/readyz")
-    assert early is not None
-    assert (early.status_code, process.ready()) == (503, False)
     wait("ready", process.ready)
     stage.feed(traffic).join()
     Ledger(stage).wait_until_settled()
@@ -81,6 +77,19 @@ def test_a_running_process_tells_its_health_and_metrics_that_promtool_accepts(
         [tool, "check", "metrics"], input=metrics.content, capture_output=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_process_is_ready_while_the_org_is_down_and_tells_of_it_by_a_metric(
+    stage: Stage,
+) -> None:
+    stage.org.inject(Fault(FaultKind.UNAVAILABLE, request=RequestKind.TOKEN, duration_s=600))
+    process = stage.start("one")
+    wait("ready", process.ready)
+    org_ready = "sms_processor_salesforce_ready"
+    assert process.metric(org_ready) == 0
+    assert "# TYPE " + org_ready in process.get("/metrics").text  # type: ignore[union-attr]
+    stage.org.clear_faults()
+    wait("the org is back", lambda: process.metric(org_ready) == 1)
 
 
 # -- produce, and run --once -------------------------------------------------------------------

@@ -43,6 +43,7 @@ def test_a_burst_of_garbage_is_passed_slowly_and_holds_up_neither_the_group_nor_
 ) -> None:
     sent, garbage, arrived = life(0, Poison.BAD_MAGIC)
     first, _, last = life(1, Poison.BAD_MAGIC)
+    stage.org.add_tasks([task_of(sent), task_of(last)])
     send(stage, BAD, [sent] * AROUND + [garbage] * GARBAGE + [arrived] * AROUND)
     process = stage.start("one", BREAKER__EVENTS_PER_MINUTE="3000")
     slowed = "sms_processor_breaker_open_partitions"
@@ -63,6 +64,7 @@ def test_a_burst_of_garbage_is_passed_slowly_and_holds_up_neither_the_group_nor_
 
 def test_garbage_can_be_let_through_at_once(stage: Stage) -> None:
     sent, garbage, arrived = life(0, Poison.BAD_MAGIC)
+    stage.org.add_tasks([task_of(sent)])
     send(stage, BAD, [sent] * AROUND + [garbage] * GARBAGE + [arrived] * AROUND)
     process = stage.start("one", "run", "--once", "--timeout", "60", BREAKER__ENABLED="false")
     assert process.wait() == 0
