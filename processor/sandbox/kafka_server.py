@@ -1,13 +1,19 @@
-"""A real Apache Kafka (KRaft, one node) on this machine, for the sandbox, tests and benchmark."""
+"""A real Apache Kafka (KRaft, one node) on this machine, for the sandbox, tests and benchmark.
+
+As a process: `python -m processor.sandbox.kafka_server` (needs Java and Maven).
+"""
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from processor.errors import Unavailable
+from processor.errors import ProcessorError, Unavailable
 from processor.sandbox.java import JavaServer, fetched, free_ports, listens
 
 KAFKA_VERSION = "4.3.1"  # as in kafka-pom.xml
@@ -133,3 +139,22 @@ class KafkaServer(JavaServer):
         )
         if done.returncode != 0:
             raise Unavailable(f"Kafka's storage could not be formatted: {done.stderr[-2000:]}")
+
+
+def main() -> int:
+    """Run one broker until SIGTERM or SIGINT; its data goes with it."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    try:
+        with KafkaServer() as server:
+            print(f"Kafka listening on {server.bootstrap_servers}", flush=True)
+            ended.wait()
+    except ProcessorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
