@@ -17,11 +17,12 @@ from processor.config import setting_names
 from processor.core.report import ReportRules
 from processor.core.report_shapes import to_avro_report
 from processor.kafka.produce import EventEncoder
-from processor.metrics import Metrics
+from processor.metrics import Metrics, describe_metrics
 from processor.resources import schema_text
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
 
 _BOX = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
@@ -97,6 +98,20 @@ def test_each_setting_in_an_example_file_exists(document: Path) -> None:
             for name in values:
                 whole = f"{section}__{name}"
                 assert whole in known or section.endswith("options"), f"{document.name}: {whole}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_setting_that_is_named_exists(document: Path) -> None:
+    named = set(re.findall(r"\b([A-Z_]+__[A-Z_]+)\b", document.read_text()))
+    assert {name.removeprefix("PROCESSOR_") for name in named} <= set(setting_names())
+
+
+def test_each_metric_in_what_can_happen_exists() -> None:
+    shown = [line.split("|")[2] for line in OPERATIONS.read_text().splitlines() if "|" in line]
+    named = {name for cell in shown for name in re.findall(r"`([a-z]+_[a-z_]+)[`{]", cell)}
+    known = {info.name.removeprefix("sms_processor_") for info in describe_metrics()}
+    assert len(named) > 5
+    assert named <= known
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

@@ -11,7 +11,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from processor.sandbox.demo_screen import Lines, Progress, next_steps, program, 
 from processor.sandbox.org_tasks import Write
 from processor.sandbox.traffic import Traffic
 from processor.sandbox.traffic_oracle import Expectation, Expected, expected
+from tests.patience import Patience, patient
 
 MESSAGES = 300
 
@@ -235,9 +235,9 @@ class Terminal:
 
     def read_until(self, wanted: str | None) -> None:
         """To this text, or to the end."""
-        deadline_s = time.monotonic() + TERMINAL_S
+        limit = Patience(TERMINAL_S)
         while wanted is None or wanted not in self.text:
-            assert time.monotonic() < deadline_s, self.text
+            assert not limit.is_over(), self.text
             if not select.select([self._fd], [], [], 0.1)[0]:
                 continue
             try:
@@ -253,7 +253,7 @@ class Terminal:
 
     def exit_code(self) -> int:
         try:
-            return self._process.wait(TERMINAL_S)
+            return self._process.wait(patient(TERMINAL_S))
         finally:
             self._process.kill()
             os.close(self._fd)
