@@ -33,13 +33,14 @@ from processor.sandbox.org_late import LateQueue
 from processor.sandbox.org_rest import Rest
 from processor.sandbox.org_schema import FieldSpec, RowError, Schema, id_18, task_fields
 from processor.sandbox.org_select import TaskReader
-from processor.sandbox.org_service import Allocation, Reply, Request, Service
+from processor.sandbox.org_service import Allocation, OldHost, Reply, Request, Service
 from processor.sandbox.org_tasks import Task, TaskTable, Write
 
 __all__ = [
     "Fault",
     "FaultKind",
     "FieldSpec",
+    "OldHost",
     "OrgSettings",
     "RequestKind",
     "SandboxOrg",
@@ -211,6 +212,15 @@ class SandboxOrg:
         """End every session; return how many there were."""
         return self._desk.expire_all()
 
+    def move(self, old_host: OldHost) -> None:
+        """Move to another host; sessions from before are answered by the one that was left."""
+        self._service.old_host = old_host
+        self._desk.move()
+
+    def set_scope(self, scope: str) -> None:
+        """Set the OAuth scopes that logins grant from now on; without `api` they are of no use."""
+        self._desk.scope = scope
+
     def set_limit(self, calls_max: int | None = None, used: int | None = None) -> None:
         """Set the allocation of API calls, or what is used of it."""
         if calls_max is not None:
@@ -233,6 +243,7 @@ class SandboxOrg:
             "faults": self._faults.happened(),
             "late_pending": self._late.pending(),
             "logins": self._desk.issued,
+            "callers": {kind: dict(by) for kind, by in self._service.callers.items()},
             "writes_that_may_auto_assign": self._service.writes_that_may_auto_assign,
         }
 

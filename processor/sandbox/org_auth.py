@@ -17,6 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -41,8 +42,20 @@ class OAuthError(Exception):
         return {"error": self.error, "error_description": self.description}
 
 
+@dataclass(slots=True)
+class Access:
+    """What a token is good for. `old_host`: it is of a login from before the org moved."""
+
+    until_s: float
+    for_api: bool
+    old_host: bool = False
+
+
 class TokenDesk:
-    """Hands out access tokens and knows which are alive. Thread-safe."""
+    """Hands out access tokens and knows which are alive. Thread-safe.
+
+    `scope`: what logins grant from now on, as the app was given it by its admin.
+    """
 
     def __init__(
         self,
@@ -59,9 +72,10 @@ class TokenDesk:
         self._public_key = None if public_key_pem is None else rsa_public_key(public_key_pem)
         self._lifetime_s = token_lifetime_s
         self._lock = threading.Lock()
-        self._alive_until_s: dict[str, float] = {}
+        self._alive: dict[str, Access] = {}
         self._signing_key = secrets.token_bytes(32)
         self.issued = 0
+        self.scope = "api"
 
     def login(self, form: Mapping[str, str], authorization: str, own_url: str) -> dict[str, object]:
         """Answer a token request; raise OAuthError."""
@@ -79,35 +93,43 @@ class TokenDesk:
             raise OAuthError("unsupported_grant_type", "grant type not supported")
         return self._issue(own_url)
 
-    def alive(self, authorization: str) -> bool:
-        """Return whether an Authorization header holds a live token."""
+    def access(self, authorization: str) -> Access | None:
+        """Return what the token of an Authorization header is good for; None: it is not alive."""
         scheme, _, token = authorization.partition(" ")
-        until_s = self._alive_until_s.get(token)
-        return scheme in {"Bearer", "OAuth"} and until_s is not None and time.monotonic() < until_s
+        access = self._alive.get(token)
+        is_alive = access is not None and time.monotonic() < access.until_s
+        return access if is_alive and scheme in {"Bearer", "OAuth"} else None
 
     def expire_all(self) -> int:
         """End every session; return how many there were."""
         with self._lock:
-            count = len(self._alive_until_s)
-            self._alive_until_s.clear()
+            count = len(self._alive)
+            self._alive.clear()
         return count
+
+    def move(self) -> None:
+        """Leave every session behind on the host that the org had until now."""
+        with self._lock:
+            for access in self._alive.values():
+                access.old_host = True
 
     def _issue(self, own_url: str) -> dict[str, object]:
         token = f"{ORG_ID[:15]}!{secrets.token_urlsafe(48)}"
         now_s = time.monotonic()
         with self._lock:
             self.issued += 1
-            dead = [old for old, until_s in self._alive_until_s.items() if until_s <= now_s]
+            dead = [old for old, access in self._alive.items() if access.until_s <= now_s]
             for old in dead:
-                del self._alive_until_s[old]
-            self._alive_until_s[token] = now_s + self._lifetime_s
+                del self._alive[old]
+            for_api = not {"api", "full"}.isdisjoint(self.scope.split())
+            self._alive[token] = Access(now_s + self._lifetime_s, for_api)
         identity = f"{own_url}/id/{ORG_ID}/{_USER_ID}"
         issued_at = str(time.time_ns() // 1_000_000)
         digest = hmac.digest(self._signing_key, (identity + issued_at).encode(), "sha256")
         return {
             "access_token": token,
             "signature": base64.b64encode(digest).decode(),
-            "scope": "api",
+            "scope": self.scope,
             "instance_url": own_url,
             "id": identity,
             "token_type": "Bearer",

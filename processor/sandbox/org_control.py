@@ -9,8 +9,10 @@
 | POST tasks `{"ids": [...]}` or `{"records": [{"id": ..., field: value}]}` | add Tasks |
 | DELETE tasks `{"ids": [...]}` | delete Tasks, as a user would |
 | POST expire-tokens | end every session |
+| POST move `{"old_host": "redirect"}` | leave the host; how it answers: see `OldHost` |
+| POST scope `{"scope": "id"}` | the OAuth scopes that logins grant from now on |
 | POST limit `{"max": N, "used": N}` | set the allocation of API calls, or what is used of it |
-| GET stats | requests, rows, calls, faults |
+| GET stats | requests, who made them, rows, calls, faults |
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from processor.sandbox.org_faults import Fault
 from processor.sandbox.org_schema import ApiError
-from processor.sandbox.org_service import Reply
+from processor.sandbox.org_service import OldHost, Reply
 from processor.sandbox.org_tasks import Write
 
 PREFIX: Final = "/__sandbox__/"
@@ -44,6 +46,8 @@ class Controls(Protocol):
     def tasks(self, task_ids: list[str] | None = None) -> list[dict[str, object]]: ...
     def writes(self, after: int = 0, limit: int | None = None) -> list[Write]: ...
     def expire_tokens(self) -> int: ...
+    def move(self, old_host: OldHost) -> None: ...
+    def set_scope(self, scope: str) -> None: ...
     def set_limit(self, calls_max: int | None = None, used: int | None = None) -> None: ...
     def stats(self) -> dict[str, object]: ...
 
@@ -81,7 +85,22 @@ def _answer(
             return {"released": org.release_late()}
         case "POST", "expire-tokens":
             return {"expired": org.expire_tokens()}
-        case "POST", "limit":
+        case "POST", _:
+            return _adjust(org, name, data)
+    return None
+
+
+def _adjust(org: Controls, name: str, data: object) -> object:
+    match name:
+        case "move":
+            old_host = OldHost(str(_mapping(data)["old_host"]))
+            org.move(old_host)
+            return {"old_host": old_host}
+        case "scope":
+            scope = str(_mapping(data)["scope"])
+            org.set_scope(scope)
+            return {"scope": scope}
+        case "limit":
             given = _mapping(data)
             org.set_limit(_count(given, "max"), _count(given, "used"))
             return {"limit": org.stats()["api_calls"]}

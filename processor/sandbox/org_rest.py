@@ -71,6 +71,18 @@ def session_expired() -> ApiError:
     return ApiError(401, "INVALID_SESSION_ID", "Session expired or invalid")
 
 
+def not_for_the_api() -> ApiError:
+    """The token is alive, but its app was not given the scope `api`."""
+    message = "This session is not valid for use with the REST API"
+    return ApiError(401, "INVALID_SESSION_ID", message)
+
+
+def url_not_reset() -> ApiError:
+    """The token is of another host."""
+    message = "Destination URL not reset. The URL returned from login must be set"
+    return ApiError(400, "URL_NOT_RESET", message)
+
+
 def limit_exceeded() -> ApiError:
     """The daily allocation of the org is spent."""
     return ApiError(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded.")

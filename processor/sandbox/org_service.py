@@ -7,7 +7,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -20,8 +20,10 @@ from processor.sandbox.org_rest import (
     fault_error,
     find_route,
     limit_exceeded,
+    not_for_the_api,
     parse_body,
     session_expired,
+    url_not_reset,
 )
 from processor.sandbox.org_schema import ApiError
 
@@ -39,6 +41,16 @@ class Ending(Enum):
     SENT = auto()
     RESET = auto()
     CUT = auto()
+
+
+class OldHost(StrEnum):
+    """How the host that an org has left answers whoever still goes there."""
+
+    REDIRECT = "redirect"  # 301 to the new one
+    FORBIDDEN = "forbidden"  # 403 in plain text
+    MISSING = "missing"  # 404 with a page of HTML
+    RESET = "reset"  # hangs up
+    URL_NOT_RESET = "url_not_reset"  # 400 with Salesforce's code for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,8 @@ class Service:
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self.writes_that_may_auto_assign = 0
+        self.callers: dict[str, Counter[str]] = {}
+        self.old_host = OldHost.REDIRECT
 
     def next_id(self) -> str:
         """Return the id of a new request, as it stands in the log of writes."""
@@ -129,6 +143,7 @@ class Service:
         kind = _kind(request)
         with self._lock:
             self.requests[kind.value] += 1
+            self.callers.setdefault(kind.value, Counter())[_caller(request)] += 1
             if request.method == "PATCH" or kind is RequestKind.COMPOSITE:
                 may_assign = request.headers.get("sforce-auto-assign", "").upper() != "FALSE"
                 self.writes_that_may_auto_assign += may_assign
@@ -189,13 +204,31 @@ class Service:
 
     def _refusal(self, request: Request) -> Reply | None:
         """Check the session, then take one call from the allocation."""
-        if not self._desk.alive(request.headers.get("authorization", "")):
-            error = session_expired()
+        access = self._desk.access(request.headers.get("authorization", ""))
+        if access is None or not access.for_api:
+            error = session_expired() if access is None else not_for_the_api()
             return self._json(error.status, error.body(), counted=False)
+        if access.old_host:
+            return self._as_old_host(request)
         if not self._allocation.spend():
             error = limit_exceeded()
             return self._json(error.status, error.body())
         return None
+
+    def _as_old_host(self, request: Request) -> Reply:
+        match self.old_host:
+            case OldHost.REDIRECT:
+                moved = {"Location": f"{request.own_url}{request.target}"}
+                return Reply(301, _HTML, "text/html; charset=UTF-8", moved)
+            case OldHost.FORBIDDEN:
+                return Reply(403, b"Forbidden", "text/plain")
+            case OldHost.MISSING:
+                return Reply(404, _HTML, "text/html; charset=UTF-8")
+            case OldHost.RESET:
+                return Reply(0, ending=Ending.RESET)
+            case OldHost.URL_NOT_RESET:
+                error = url_not_reset()
+                return self._json(error.status, error.body(), counted=False)
 
     def _execute(self, request: Request) -> Reply:
         try:
@@ -222,6 +255,12 @@ class Service:
         headers = {"Sforce-Limit-Info": self._allocation.header()} if counted else {}
         payload = b"" if body is None else json.dumps(body, separators=(",", ":")).encode()
         return Reply(status, payload, headers=headers)
+
+
+def _caller(request: Request) -> str:
+    """Who says to be calling: `Sforce-Call-Options` and `User-Agent`."""
+    options = request.headers.get("sforce-call-options", "-")
+    return f"{options} {request.headers.get('user-agent', '-')}"
 
 
 def _kind(request: Request) -> RequestKind:
