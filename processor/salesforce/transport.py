@@ -1,4 +1,4 @@
-"""HTTP sessions to one org: with timeouts, to one place, and telling what has left us.
+"""HTTP sessions to one org: with timeouts, to one place, saying who we are and what has left us.
 
 What simple-salesforce and requests leave open, and is closed here: no request has a timeout, a
 `.netrc` entry replaces our token, redirects turn a PATCH into a GET, and every host is https.
@@ -10,6 +10,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +21,12 @@ from requests.auth import AuthBase
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
 
 MAX_BODY_BYTES: Final = 32 * 1024 * 1024  # describe of a Task with many fields is about 1 MB
+CLIENT_NAME: Final = "sms-status-processor"
+CLIENT_HEADERS: Final = {
+    # Both are shown to the org's admins in its event logs of API usage.
+    "Sforce-Call-Options": f"client={CLIENT_NAME}",
+    "User-Agent": f"{CLIENT_NAME}/{version(CLIENT_NAME)}",
+}
 # A piece is waited for until it is full, so it is small: then the limit on the time for all of an
 # answer is looked at often enough for any line that is slow but alive.
 _READ_BYTES: Final = 1024
@@ -57,6 +64,7 @@ class Session(requests.Session):
         super().__init__()
         self._endpoint = None if endpoint_url is None else urlsplit(endpoint_url.rstrip("/"))
         self.auth = _NoNetrc()
+        self.headers.update(CLIENT_HEADERS)
         self.hooks["response"].append(hook)
         for scheme in ("https://", "http://"):
             self.mount(scheme, _Adapter(timeouts))
