@@ -32,7 +32,7 @@ from processor.metrics import Metrics
 from processor.ports import Clock
 from processor.resources import schema_text
 from processor.salesforce.client import Client, Login
-from processor.salesforce.verdicts import BY_CODE
+from processor.salesforce.status_codes import BY_CODE
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.state import LmdbStore
 from processor.worker import Limits, Ports, Worker

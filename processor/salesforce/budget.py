@@ -7,6 +7,7 @@ a whole, which Python does at once.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from random import Random
 from typing import Final, NamedTuple
 
@@ -15,18 +16,22 @@ from processor.salesforce.verdicts import Pause
 
 _USAGE: Final = re.compile(r"(?:^|[\s;,])api-usage=(\d{1,15})/(\d{1,15})")
 
-SPENT_SHARE: Final = 0.99  # of the allocation
-
-OUTAGE_PAUSE_MIN_S: Final = 1.0
-OUTAGE_PAUSE_MAX_S: Final = 60.0
-# The allocation is counted over the last 24 hours, so some of it comes back all the time; every
-# look costs a call.
-DAILY_PAUSE_S: Final = 900.0
-# The limit is on requests that run for 20 s or more.
-CONCURRENT_PAUSE_S: Final = 20.0
-# Somebody has to act first.
-FAULT_PAUSE_S: Final = 60.0
-_JITTER: Final = (0.8, 1.2)
+# Seconds that a pause lasts at first, and at most: doubled with each failure of its own kind. What
+# each fault may cost after it is over is in docs/recovery.md.
+PAUSES_S: Final = {
+    Pause.OUTAGE: (1.0, 60.0),
+    Pause.MOVED: (1.0, 60.0),
+    # Too many requests of 20 s and more at once: it is over as soon as one of them ends.
+    Pause.CONCURRENT_LIMIT: (2.0, 30.0),
+    # The allocation is counted over the last 24 hours, so some of it comes back all the time;
+    # every look costs a call.
+    Pause.DAILY_LIMIT: (900.0, 900.0),
+    # Somebody has to act first.
+    Pause.FAULT: (5.0, 60.0),
+}
+_JITTER: Final = (0.8, 1.0)
+# A lone failure is no reason to doubt the login; an outage of seconds may be an org's move.
+_LOGIN_AFTER: Final = {Pause.OUTAGE: 2, Pause.MOVED: 1, Pause.FAULT: 1}
 
 MIN_ROWS_AFTER_LOCKS: Final = 6  # 200 halved five times; then it grows for 50 minutes
 GROW_AFTER_S: Final = 600.0  # without another lock, requests double
@@ -44,8 +49,7 @@ class ApiUsage(NamedTuple):
 
     @property
     def is_spent(self) -> bool:
-        """Or so nearly that others may have taken the rest since it was said."""
-        return self.limit > 0 and self.used >= SPENT_SHARE * self.limit
+        return 0 < self.limit <= self.used
 
 
 def parse_limit_info(header: str | None) -> ApiUsage | None:
@@ -62,13 +66,24 @@ class Budget:
 
     def __init__(self) -> None:
         self.usage: ApiUsage | None = None
+        self._overshoots = False
 
-    def seen(self, usage: ApiUsage) -> None:
-        self.usage = usage
+    def seen(self, usage: ApiUsage | None, *, refused: bool) -> None:
+        """What an answer said of the usage, and whether it refused the request (403)."""
+        if usage is not None:
+            self.usage = usage
+            # A paid org may go on above its allocation: then being there explains no refusal.
+            if usage.used > usage.limit and not refused:
+                self._overshoots = True
+            elif usage.used < usage.limit:
+                self._overshoots = False
+        elif refused:
+            self.usage = None
 
     @property
     def daily_spent(self) -> bool:
-        return self.usage is not None and self.usage.is_spent
+        """Whether a limit that was met just now is the day's."""
+        return self.usage is not None and self.usage.is_spent and not self._overshoots
 
     def wait_s(self, now_s: float) -> float:  # noqa: ARG002 - the moment is what a share needs
         """Seconds until the next call may be made; 0: now."""
@@ -79,16 +94,19 @@ class Gate:
     """Open; or closed until a moment, and then ajar: one request probes before all may go.
 
     A request carries the ticket it was let in with. What it came to counts only if the gate has
-    not been closed since: of requests that fail together the first one decides.
+    not been closed since: of requests that fail together the first one decides. Failures are
+    counted by kind, so that no fault pays for another's length. `login_first`: whoever probes has
+    to log in before, because the org may have moved to another host.
     """
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
         self._until_s = 0.0
         self._ticket = 0
-        self._failures = 0
+        self._failures: Counter[Pause] = Counter()
         self._ajar = False
         self._probing = False
+        self.login_first = False
 
     @property
     def is_open(self) -> bool:
@@ -119,7 +137,7 @@ class Gate:
             return False
         opened = self._ajar
         self._ajar = self._probing = False
-        self._failures = 0
+        self._failures.clear()
         return opened
 
     def unused(self, ticket: int) -> None:
@@ -132,28 +150,19 @@ class Gate:
         if ticket == self._ticket:
             self._ticket += 1
             length_s = self._length_s(pause)
-            self._failures += 1
+            self._failures[pause] += 1
+            after = _LOGIN_AFTER.get(pause)
+            self.login_first |= after is not None and self._failures[pause] >= after
             self._ajar, self._probing = True, False
             self._until_s = max(self._until_s, now_s + length_s)
-        elif pause is not Pause.OUTAGE:
+        elif pause not in (Pause.OUTAGE, Pause.MOVED):
             self._until_s = max(self._until_s, now_s + self._length_s(pause))
         return self.closed_for_s(now_s)
 
     def _length_s(self, pause: Pause) -> float:
-        jitter = self._rng.uniform(*_JITTER)
-        match pause:
-            case Pause.DAILY_LIMIT:
-                return DAILY_PAUSE_S * jitter
-            case Pause.CONCURRENT_LIMIT:
-                # Doubled, too: where no header has told, it may be the daily limit after all.
-                doubled = CONCURRENT_PAUSE_S * 2.0 ** min(self._failures, 10)
-                return min(doubled, DAILY_PAUSE_S) * jitter
-            case Pause.FAULT:
-                return FAULT_PAUSE_S * jitter
-            case Pause.OUTAGE:
-                doubled = OUTAGE_PAUSE_MIN_S * 2.0 ** min(self._failures, 10)
-                length_s = min(doubled, OUTAGE_PAUSE_MAX_S) * jitter
-                return min(max(length_s, OUTAGE_PAUSE_MIN_S), OUTAGE_PAUSE_MAX_S)
+        first_s, most_s = PAUSES_S[pause]
+        doubled_s = min(first_s * 2.0 ** min(self._failures[pause], 10), most_s)
+        return doubled_s * self._rng.uniform(*_JITTER)
 
 
 class RequestSize:

@@ -24,9 +24,11 @@ from processor.salesforce.budget import Budget, parse_limit_info
 from processor.salesforce.collections import WRITE_HEADERS, describe_call
 from processor.salesforce.fields import Fields, problems, read_describe
 from processor.salesforce.meter import NoMeter, RequestMeter
+from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.transport import Session, exchange, parse_json
-from processor.salesforce.verdicts import Action, advice, judge
+from processor.salesforce.verdicts import Action, OrgUnavailable, Outcome, Pause, advice, judge
 from processor.salesforce.wire import (
+    HTTP_FORBIDDEN,
     HTTP_OK,
     HTTP_UNAUTHORIZED,
     Answer,
@@ -45,6 +47,11 @@ _PASSING_OAUTH_ERRORS: Final = frozenset(
 _HTTP_PASSING: Final = frozenset({406, 408, 420, 429})
 _IDENTITY: Final = re.compile(r"/id/(00D[A-Za-z0-9]{12}(?:[A-Z0-9]{3})?)/")
 _GENERIC_DOMAINS: Final = frozenset({"login", "test"})
+_TOKEN: Final = re.compile(r"[!-~]+")
+_INSTANCE_URL: Final = re.compile(
+    r"https?://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?", re.ASCII
+)
+_NO_LOGIN: Final = 0  # the generation of a request that was not made, because there is no login
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +118,8 @@ class Client:
         self._login = login
         self._meter = meter or NoMeter()
         self._access: _Access | None = None
-        self._generation = 0
+        self._generation = _NO_LOGIN
+        self._accepted = _NO_LOGIN
         self._fields: Fields | None = None
         self._login_lock = threading.Lock()
         self._idle_lock = threading.Lock()
@@ -132,9 +140,25 @@ class Client:
     def logged_in(self) -> bool:
         return self._access is not None
 
+    @property
+    def generation(self) -> int | None:
+        """Which login it is that requests are made with now."""
+        access = self._access
+        return None if access is None else access.generation
+
+    def accepted(self, generation: int) -> None:
+        """The org has dealt with a request of this login's."""
+        self._accepted = max(self._accepted, generation)
+
+    def is_untried(self, generation: int) -> bool:
+        """Whether no request of this login's was ever accepted: if one is refused for its session,
+        another login is no help.
+        """
+        return generation > self._accepted
+
     def log_in(self, instead_of: int | None = None) -> None:
         """Log in, unless that was done since the login of generation `instead_of` (None: unless
-        we are). Raises Unavailable (later) and ConfigError (an admin must act).
+        we are). Raises OrgUnavailable (later) and ConfigError (an admin must act).
         """
         with self._login_lock:
             access = self._access
@@ -154,7 +178,7 @@ class Client:
         """Send one request, once. Must be logged in (else the answer is a 401 of our own)."""
         access = self._access
         if access is None:
-            return Answer(HTTP_UNAUTHORIZED, None, self._generation)
+            return Answer(HTTP_UNAUTHORIZED, None, _NO_LOGIN)
         headers = {
             "Authorization": f"Bearer {access.token}",
             "Content-Type": "application/json",
@@ -177,7 +201,7 @@ class Client:
         return reply._replace(generation=access.generation)
 
     def fields(self) -> Fields:
-        """The fields of a Task, described once. Logs in if need be. Raises Unavailable and
+        """The fields of a Task, described once. Logs in if need be. Raises OrgUnavailable and
         ConfigError.
         """
         known = self._fields
@@ -185,17 +209,35 @@ class Client:
             return known
         self.log_in()
         reply = self.send(describe_call())
-        if isinstance(reply, Answer) and reply.status == HTTP_UNAUTHORIZED:
+        outcome = self._judge(reply)
+        if isinstance(reply, Answer) and outcome.action is Action.LOGIN:
             self.log_in(instead_of=reply.generation)
             reply = self.send(describe_call())
-        outcome = judge(reply, writes=False, daily_spent=self.budget.daily_spent)
-        if outcome.action in {Action.STOP, Action.SPLIT}:
+            outcome = self._judge(reply)
+        if outcome.action in {Action.STOP, Action.SPLIT, Action.LOGIN}:
             raise ConfigError(f"describe of Task was refused: {advice(outcome.code)}")
-        described = read_describe(reply.body) if isinstance(reply, Answer) else None
-        if outcome.action is not Action.READ or described is None:
-            raise Unavailable(f"describe of Task failed: {outcome.code}")
+        if not isinstance(reply, Answer) or outcome.action is not Action.READ:
+            raise self._unavailable(outcome)
+        described = read_describe(reply.body)
+        if described is None:
+            raise OrgUnavailable(
+                "describe of Task is answered with something that does not describe an object."
+                " Should it stay so, check PROCESSOR_SALESFORCE__ENDPOINT_URL"
+            )
+        self.accepted(reply.generation)
         self._fields = described
         return described
+
+    def _judge(self, reply: Answer | NoAnswer) -> Outcome:
+        return judge(reply, writes=False, daily_spent=self.budget.daily_spent)
+
+    def _unavailable(self, outcome: Outcome) -> OrgUnavailable:
+        usage = self.budget.usage
+        spent = ""
+        if outcome.pause is Pause.DAILY_LIMIT and usage is not None:
+            spent = f" ({usage.used} of {usage.limit} API calls of the last 24 hours are used)"
+        pause = outcome.pause or Pause.OUTAGE
+        return OrgUnavailable(f"describe of Task failed: {outcome.code}{spent}", pause)
 
     def forget_fields(self) -> None:
         """Describe anew before the next write: an admin may have changed a field's type."""
@@ -234,8 +276,8 @@ class Client:
 
     def _seen(self, response: requests.Response, **_: Any) -> None:
         usage = parse_limit_info(response.headers.get("Sforce-Limit-Info"))
+        self.budget.seen(usage, refused=response.status_code == HTTP_FORBIDDEN)
         if usage is not None:
-            self.budget.seen(usage)
             self._meter.api_usage(*usage)
 
     # -- login -------------------------------------------------------------------------------
@@ -269,7 +311,7 @@ class Client:
                 )
             except requests.RequestException as error:
                 why = type(error).__name__
-                raise Unavailable(f"Salesforce login got no answer: {why}") from None
+                raise OrgUnavailable(f"Salesforce login got no answer: {why}") from None
             except InvalidKeyError:  # its text may quote the key
                 raise ConfigError(
                     "Salesforce login: the private key can't sign. It must be an RSA key in PEM"
@@ -280,24 +322,44 @@ class Client:
 
 
 def _check_token(response: requests.Response, **_: Any) -> None:
-    """Let only an answer pass that holds a token; raise Unavailable or ConfigError for others."""
+    """Let only an answer pass that holds a token. Raises OrgUnavailable and ConfigError."""
     body = parse_json(response.content)
+    response.encoding = None  # a wrong one would keep simple-salesforce from reading it, too
     granted = body if isinstance(body, dict) else {}
     if response.status_code == HTTP_OK:
-        if all(isinstance(granted.get(key), str) for key in ("access_token", "instance_url")):
+        if _is_login(granted.get("access_token"), granted.get("instance_url")):
             return
-        raise Unavailable("Salesforce login was answered without a token")
+        raise OrgUnavailable(
+            "Salesforce login was answered without a token or the address of the org. Should it"
+            " stay so, check PROCESSOR_SALESFORCE__DOMAIN and PROCESSOR_SALESFORCE__ENDPOINT_URL"
+        )
+    code = error_code(Answer(response.status_code, body))
+    if code is not None and BY_CODE.get(code) is Class.LIMIT:
+        usage = parse_limit_info(response.headers.get("Sforce-Limit-Info"))
+        is_daily = usage is None or usage.is_spent
+        raise OrgUnavailable(
+            f"Salesforce login failed: {code}",
+            Pause.DAILY_LIMIT if is_daily else Pause.CONCURRENT_LIMIT,
+        )
     error = granted.get("error")
-    name = error if isinstance(error, str) and error.isidentifier() else None
+    name = error if isinstance(error, str) and error.isascii() and error.isidentifier() else None
     said = name or f"HTTP {response.status_code}"
     is_final = name not in _PASSING_OAUTH_ERRORS if name is not None else True
     if response.status_code in _HTTP_PASSING or response.status_code not in range(300, 500):
         is_final = False
-    if error_code(Answer(response.status_code, body)) is not None:
+    if code is not None:
         is_final = False  # a list of errors comes from the API's side, not from the login's
     if is_final:
         raise ConfigError(
             f"Salesforce refused the login: {said}. Check domain, consumer key and secret or"
             " private key, and that the app is approved for the user"
         )
-    raise Unavailable(f"Salesforce login failed: {said}")
+    raise OrgUnavailable(f"Salesforce login failed: {code or said}")
+
+
+def _is_login(token: object, instance_url: object) -> bool:
+    """Whether they can be put into requests."""
+    is_token = isinstance(token, str) and _TOKEN.fullmatch(token)
+    return bool(
+        is_token and isinstance(instance_url, str) and _INSTANCE_URL.fullmatch(instance_url)
+    )

@@ -10,12 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from processor.salesforce.wire import HTTP_OK, NOT_JSON, Answer, Call, CallKind
+from processor.salesforce.wire import HTTP_OK, NOT_JSON, Answer, Call, CallKind, clean_code
 
 MAX_ROWS_PER_REQUEST: Final = 200  # records in one update of sObject Collections
 MAX_PARTS_PER_COMPOSITE: Final = 5  # sObject Collections subrequests in one Composite request
 MAX_IDS_PER_RETRIEVE: Final = 2_000  # ids in one retrieve of sObject Collections
-MAX_CODE_LENGTH: Final = 80  # characters kept of an error code: it becomes a label and a reason
 
 TASK_PREFIX: Final = "00T"
 ID_LENGTH: Final = 15  # characters, case-sensitive; the other form has a checksum of 3 more
@@ -112,12 +111,13 @@ def read_parts(answer: Answer, count: int) -> list[Answer] | None:
     listed = answer.body.get("compositeResponse")
     if not isinstance(listed, list):
         return None
-    found: dict[object, Answer] = {}
+    found: dict[str, Answer] = {}
     for part in listed:
         if not isinstance(part, dict) or not isinstance(part.get("httpStatusCode"), int):
             return None
         body = part.get("body", NOT_JSON)
-        found[part.get("referenceId")] = Answer(part["httpStatusCode"], body, answer.generation)
+        reference = str(part.get("referenceId"))
+        found[reference] = Answer(part["httpStatusCode"], body, answer.generation)
     missing = Answer(HTTP_OK, NOT_JSON, answer.generation)
     return [found.get(_reference(index), missing) for index in range(count)]
 
@@ -161,9 +161,7 @@ def read_records(answer: Answer, count: int) -> list[Mapping[str, object] | None
 def _row_code(errors: Any) -> str:
     """The first error's code. In rows the key is `statusCode`, not `errorCode` as elsewhere."""
     if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-        code = errors[0].get("statusCode")
-        if isinstance(code, str) and code:
-            return code[:MAX_CODE_LENGTH]
+        return clean_code(errors[0].get("statusCode")) or _NO_CODE
     return _NO_CODE
 
 

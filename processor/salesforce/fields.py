@@ -41,29 +41,52 @@ Fields = Mapping[str, Field]
 
 
 def read_describe(body: object) -> dict[str, Field] | None:
-    """The body of `sobjects/Task/describe`; None where it is not one."""
+    """The body of `sobjects/Task/describe`; None where it is not one.
+
+    An entry that can't be read is as if it were not there: only of a mapped field does it matter,
+    and then `problems` says what is missing.
+    """
     listed = body.get("fields") if isinstance(body, dict) else None
     if not isinstance(listed, list):
         return None
-    fields: dict[str, Field] = {}
-    for one in listed:
-        if isinstance(one, dict) and isinstance(one.get("name"), str):
-            field = _field(one)
-            fields[field.name.lower()] = field
-    return fields
+    fields = [
+        _field(one["name"], one)
+        for one in listed
+        if isinstance(one, dict) and isinstance(one.get("name"), str)
+    ]
+    if listed and not fields:
+        return None
+    return {field.name.lower(): field for field in fields}
 
 
-def _field(one: Mapping[str, Any]) -> Field:
-    kind = str(one.get("type", ""))
-    choices = None
-    if one.get("restrictedPicklist") is True:
-        values = one.get("picklistValues") or ()
-        choices = frozenset(str(value["value"]) for value in values if value.get("active"))
+def _field(name: str, one: Mapping[str, Any]) -> Field:
+    kind = one.get("type")
     # Integers have `digits`; of other numbers `precision` counts the decimals (`scale`) too.
-    decimal = int(one.get("precision") or 0) - int(one.get("scale") or 0)
-    digits = int(one.get("digits") or 0) or decimal
-    updateable = one.get("updateable") is True
-    return Field(one["name"], kind, updateable, int(one.get("length") or 0), digits, choices)
+    decimal = _count(one.get("precision")) - _count(one.get("scale"))
+    return Field(
+        name,
+        kind if isinstance(kind, str) and kind.isascii() else "",
+        one.get("updateable") is True,
+        _count(one.get("length")),
+        _count(one.get("digits")) or max(0, decimal),
+        _choices(one.get("picklistValues")) if one.get("restrictedPicklist") is True else None,
+    )
+
+
+def _choices(values: object) -> frozenset[str] | None:
+    """What a restricted picklist admits; None where that is not said."""
+    if not isinstance(values, list):
+        return None
+    active = [value.get("value") for value in values if _is_active(value)]
+    return frozenset(value for value in active if isinstance(value, str))
+
+
+def _is_active(value: object) -> bool:
+    return isinstance(value, dict) and value.get("active") is True
+
+
+def _count(value: object) -> int:
+    return max(0, value) if isinstance(value, int) else 0
 
 
 def encode(values: Mapping[str, object], fields: Fields) -> dict[str, object]:
@@ -94,11 +117,9 @@ def same(values: Mapping[str, object], record: Mapping[str, object], fields: Fie
 def _same(ours: object, theirs: object, field: Field | None) -> bool:
     if isinstance(ours, bool) or isinstance(theirs, bool):
         return ours is theirs
-    if isinstance(ours, int | float) and isinstance(theirs, int | float):
-        return float(ours) == float(theirs)  # 402 comes back as 402.0
     if isinstance(ours, str) and field is not None and field.type == "datetime":
         return _instant(ours) == _instant(theirs)
-    # Salesforce trims text, and empty text is no value.
+    # Salesforce trims text, and empty text is no value. 402 comes back as 402.0.
     trimmed = (ours.strip() or None) if isinstance(ours, str) else ours
     return trimmed == theirs
 
@@ -109,7 +130,7 @@ def _instant(value: object) -> object:
         return value
     try:
         return int(datetime.fromisoformat(value).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return value
 
 
@@ -128,6 +149,8 @@ def problems(mapping: Mapping[str, str], fields: Fields) -> list[str]:
                 f"{name}: Task has no such field, or the user may not see it"
                 " (custom fields of Tasks are made on Activity)"
             )
+        elif not field.type:
+            found.append(f"{name}: the org's describe of Task does not say the type of this field")
         elif not field.updateable:
             found.append(f"{name}: the user may not update it (field-level security)")
         else:

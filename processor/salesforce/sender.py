@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from processor.errors import ConfigError, Unavailable
+from processor.errors import ConfigError
 from processor.ports import Clock, Differs, Reject, Retry, Settled, Stop, Verdict
 from processor.salesforce import verdicts
 from processor.salesforce.client import Client
@@ -26,7 +26,8 @@ from processor.salesforce.collections import (
 from processor.salesforce.fields import Fields, encode, same
 from processor.salesforce.meter import RequestMeter
 from processor.salesforce.rows import Batch, Entry
-from processor.salesforce.verdicts import Action, Outcome, Pause
+from processor.salesforce.status_codes import BY_CODE, Class
+from processor.salesforce.verdicts import Action, OrgUnavailable, Outcome, Pause
 from processor.salesforce.wire import Answer, Call, CallKind, NoAnswer
 
 NOT_SENT_RETRY_S: Final = 1.0
@@ -59,7 +60,8 @@ class Done:
         """Keep the first reason for a pause; any of the rows may ask for smaller requests."""
         self.smaller = self.smaller or smaller
         if pause is not None and self.pause is None:
-            self.pause, self.code = pause, code
+            self.pause = pause
+            self.code = verdicts.advice(code) if pause is Pause.FAULT else code
 
     def refuse(self, why: str) -> None:
         """A login that only an admin can make work again."""
@@ -90,10 +92,10 @@ class Sender:
                 self._write(batch, fields, done)
             if done.expired is not None:
                 self._client.log_in(instead_of=done.expired)
-        except Unavailable as error:
+        except OrgUnavailable as error:
             # Raised by logging in and by describe: what has no verdict by then was not sent, or
             # not taken.
-            done.note(Pause.OUTAGE, str(error))
+            done.note(error.pause, str(error))
             _give_rest(done, batch.entries, _not_sent("LOGIN_UNAVAILABLE"))
         except ConfigError as error:
             done.refuse(str(error))
@@ -130,7 +132,7 @@ class Sender:
             if outcome.action is Action.READ:
                 self._read_results(answer, part, members, done)
             elif outcome.action is Action.LOGIN:
-                done.expired = answer.generation
+                self._session_refused(answer.generation, outcome.code, done)
                 _give_all(done, members, _not_sent(outcome.code))
             else:
                 self._whole(outcome, members, done)
@@ -145,6 +147,8 @@ class Sender:
             return
         done.answered = True
         codes = [result.code for result in results]
+        if any(code is None or BY_CODE.get(code) is not Class.SESSION for code in codes):
+            self._client.accepted(answer.generation)
         blamed = verdicts.blames_the_org(codes)
         if blamed is not None:
             self._client.forget_fields()
@@ -160,13 +164,22 @@ class Sender:
             done.note(row.pause, code, smaller=row.smaller)
             done.verdicts[entry] = row.verdict
             if row.login:
-                done.expired = answer.generation
+                self._session_refused(answer.generation, code, done)
+
+    def _session_refused(self, generation: int, code: str, done: Done) -> None:
+        """Log in anew when the request is over; if this was the first use of a new login, that
+        would go on for ever.
+        """
+        if self._client.is_untried(generation):
+            done.note(Pause.FAULT, code)
+        else:
+            done.expired = generation
 
     def _whole(self, outcome: Outcome, entries: Sequence[Entry], done: Done) -> None:
         """The same for all rows of a request, or of a part of one."""
         done.note(outcome.pause, outcome.code, smaller=outcome.smaller)
         if outcome.action is Action.LOGIN:
-            # Refused again right after a new login, so logging in once more is no help.
+            # Refused right after a new login, so logging in once more is no help.
             done.note(Pause.FAULT, outcome.code)
         elif outcome.pause is None:
             done.answered = True
@@ -208,6 +221,7 @@ class Sender:
         if records is None:
             self._whole(verdicts.unreadable(writes=False), entries, done)
             return
+        self._client.accepted(reply.generation)
         done.answered = True
         for entry, record in zip(entries, records, strict=True):
             is_equal = record is not None and same(entry.owed.values, record, fields)
@@ -216,15 +230,16 @@ class Sender:
     # -- asking ------------------------------------------------------------------------------
 
     def _ask(self, batch: Batch, call: Call) -> Answer | NoAnswer | None:
-        """One request; after a new login the same once more (a 401 was not carried out).
-
-        None: it may not be sent (now, or any more).
+        """One request; where its session has ended, the same once more after a new login (a 401
+        was not carried out). None: it may not be sent (now, or any more).
         """
         reply = self._send_once(batch, call)
-        if isinstance(reply, Answer) and self._judge(reply).action is Action.LOGIN:
-            self._client.log_in(instead_of=reply.generation)
-            reply = self._send_once(batch, call)
-        return reply
+        if not isinstance(reply, Answer) or self._judge(reply).action is not Action.LOGIN:
+            return reply
+        if self._client.is_untried(reply.generation):
+            return reply
+        self._client.log_in(instead_of=reply.generation)
+        return self._send_once(batch, call)
 
     def _send_once(self, batch: Batch, call: Call) -> Answer | NoAnswer | None:
         if not self._permit(batch):

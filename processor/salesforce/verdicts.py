@@ -1,27 +1,6 @@
 """What each of Salesforce's answers means, in one place, by code.
 
-Codes come from rows (`statusCode`) and from whole requests (`errorCode`): the StatusCode list of
-the SOAP API's "Core Data Types", and the REST API's "Status Codes and Error Responses". Messages
-are never looked at: Salesforce translates them to the language of the user.
-
-    class       codes (the table below)                          row               whole request
-    LOCK        somebody else holds the Task or its parents      soon, smaller     soon, smaller
-    HEAVY       the request was too much for the org's code      soon, smaller     soon, smaller
-    AGAIN       failed because of another row                    soon              soon
-    CODE        an org's flow or trigger failed                  in minutes        in minutes
-    HELD        an approval or a workflow holds the Task         in 15 minutes     in 15 minutes
-    MISSING     no such Task, or not yet                         Park              Stop (the URL)
-    PERMANENT   this row, never                                  Reject            one by one
-    FIELD       a field is not there, or not for us              Reject, or Stop   Stop
-    ACCESS      the user may not                                 Reject, or Stop   Stop
-    LIMIT       the allocation of API calls is spent             pause             pause
-    DOWN        the org is overloaded or in maintenance          pause             pause
-    SESSION     the login has ended                              log in            log in
-    DISABLED    the org is shut for the API                      Stop              Stop
-    (unknown)                                                    in minutes        by HTTP status
-
-"Reject, or Stop": where it is the same for every row of a request (and, for access, the request
-is not small), nothing is wrong with the rows.
+The codes are in `status_codes.py`, with the table of what each class of them comes to.
 """
 
 from __future__ import annotations
@@ -30,52 +9,10 @@ from enum import Enum, auto
 from random import Random
 from typing import Final, NamedTuple
 
+from processor.errors import Unavailable
 from processor.ports import Park, Reject, Retry, Stop, Unknown, Verdict
+from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.wire import HTTP_OK, HTTP_UNAUTHORIZED, Answer, NoAnswer, error_code
-
-
-class Class(Enum):
-    """See the table above."""
-
-    LOCK = auto()
-    HEAVY = auto()
-    AGAIN = auto()
-    CODE = auto()
-    HELD = auto()
-    MISSING = auto()
-    PERMANENT = auto()
-    FIELD = auto()
-    ACCESS = auto()
-    LIMIT = auto()
-    DOWN = auto()
-    SESSION = auto()
-    DISABLED = auto()
-
-
-CLASSES: Final[dict[Class, str]] = {
-    Class.LOCK: "UNABLE_TO_LOCK_ROW",
-    Class.HEAVY: "TOO_MANY_APEX_REQUESTS REQUEST_RUNNING_TOO_LONG QUERY_TIMEOUT"
-    " TXN_SECURITY_METERING_ERROR",
-    Class.AGAIN: "ALL_OR_NONE_OPERATION_ROLLED_BACK PROCESSING_HALTED BATCH_PROCESSING_HALTED",
-    Class.CODE: "CANNOT_EXECUTE_FLOW_TRIGGER CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY APEX_ERROR"
-    " APEX_DATA_ACCESS_RESTRICTION FLOW_EXCEPTION UNKNOWN_EXCEPTION",
-    Class.HELD: "ENTITY_IS_LOCKED RECORD_IN_USE_BY_WORKFLOW",
-    Class.MISSING: "INVALID_CROSS_REFERENCE_KEY NOT_FOUND",
-    Class.PERMANENT: "ENTITY_IS_DELETED ENTITY_IS_ARCHIVED MALFORMED_ID MISSING_ARGUMENT"
-    " FIELD_CUSTOM_VALIDATION_EXCEPTION FIELD_FILTER_VALIDATION_EXCEPTION"
-    " FIELD_INTEGRITY_EXCEPTION REQUIRED_FIELD_MISSING STRING_TOO_LONG"
-    " NUMBER_OUTSIDE_VALID_RANGE INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"
-    " DUPLICATE_EXTERNAL_ID DUPLICATE_VALUE DUPLICATES_DETECTED",
-    Class.FIELD: "INVALID_FIELD INVALID_FIELD_FOR_INSERT_UPDATE INVALID_TYPE",
-    Class.ACCESS: "INSUFFICIENT_ACCESS INSUFFICIENT_ACCESS_OR_READONLY"
-    " INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
-    Class.LIMIT: "REQUEST_LIMIT_EXCEEDED",
-    Class.DOWN: "SERVER_UNAVAILABLE INSERT_UPDATE_DELETE_NOT_ALLOWED_DURING_MAINTENANCE",
-    Class.SESSION: "INVALID_SESSION_ID",
-    Class.DISABLED: "API_DISABLED_FOR_ORG API_CURRENTLY_DISABLED STORAGE_LIMIT_EXCEEDED"
-    " FUNCTIONALITY_NOT_ENABLED UNSUPPORTED_API_VERSION",
-}
-BY_CODE: Final = {code: kind for kind, codes in CLASSES.items() for code in codes.split()}
 
 # Seconds until a row is handed in again, from - to: drawn at random, so that rows that have met
 # once (on a lock) don't meet again. The worker ends them all by the age of the version.
@@ -89,6 +26,7 @@ MIN_ROWS_TO_BLAME_THE_ORG: Final = 10
 
 _HTTP_SERVER_ERROR: Final = 500
 _HTTP_UNAVAILABLE: Final = 503
+_HTTP_REDIRECT: Final = 300
 _HTTP_BAD_REQUEST: Final = 400
 # Answered by the edge, before any instance has seen the request: not acceptable, no routing (420
 # is Salesforce's own), too many requests.
@@ -99,12 +37,21 @@ NO_LEASE: Final = "NOT_SENT"
 
 
 class Pause(Enum):
-    """Why the whole org is to be left alone for a while."""
+    """Why the whole org is to be left alone for a while. How long: see `budget.PAUSES_S`."""
 
-    OUTAGE = auto()
+    OUTAGE = auto()  # no answer, or one that says so
+    MOVED = auto()  # somebody answers who is not (or no longer) our org: only a login tells where
     DAILY_LIMIT = auto()
     CONCURRENT_LIMIT = auto()
-    FAULT = auto()
+    FAULT = auto()  # somebody must act
+
+
+class OrgUnavailable(Unavailable):
+    """A login or a describe that may work later. `pause`: what is to be waited for."""
+
+    def __init__(self, message: str, pause: Pause = Pause.OUTAGE) -> None:
+        super().__init__(message)
+        self.pause = pause
 
 
 class Action(Enum):
@@ -132,8 +79,8 @@ class Outcome(NamedTuple):
 def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outcome:
     """A whole request's outcome.
 
-    `daily_spent`: the last Sforce-Limit-Info said that the day's allocation is used up; the two
-    kinds of REQUEST_LIMIT_EXCEEDED differ in nothing else but a message.
+    `daily_spent`: the Sforce-Limit-Info of this answer says that the day's allocation is used up;
+    the two kinds of REQUEST_LIMIT_EXCEEDED differ in nothing else but a message.
     """
     if isinstance(reply, NoAnswer):
         # What had not begun to leave us can't have arrived. Of the rest nobody knows, and the
@@ -144,7 +91,8 @@ def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outco
         return Outcome(Action.READ, "OK")
     code = error_code(reply)
     kind = BY_CODE.get(code) if code is not None else None
-    if code is None or kind is None or not _has_ended(kind, reply.status):
+    is_elsewhere = _HTTP_REDIRECT <= reply.status < _HTTP_BAD_REQUEST
+    if code is None or kind is None or is_elsewhere or not _has_ended(kind, reply.status):
         return _by_status(reply.status, code, writes=writes)
     return _by_class(kind, code, reply.status, daily_spent=daily_spent)
 
@@ -203,16 +151,18 @@ def _by_status(status: int, code: str | None, *, writes: bool) -> Outcome:
         # SERVER_UNAVAILABLE (see `_has_ended`) is the instance's own word that it took nothing.
         action = Action.UNKNOWN if writes else Action.RETRY
         return Outcome(action, name, Pause.OUTAGE)
-    if HTTP_OK < status < _HTTP_BAD_REQUEST:
-        # 2xx without results for the rows is like an unreadable answer. 3xx is the edge sending
-        # us elsewhere; we don't follow, because requests would turn the PATCH into a GET.
-        lost = Action.UNKNOWN if writes and status < 300 else Action.RETRY  # noqa: PLR2004
-        return Outcome(lost, name, Pause.FAULT)
+    if HTTP_OK < status < _HTTP_REDIRECT:
+        # Without results for the rows it is like an unreadable answer.
+        return Outcome(Action.UNKNOWN if writes else Action.RETRY, name, Pause.OUTAGE)
+    if status < _HTTP_BAD_REQUEST:
+        # The edge sends us elsewhere. We don't follow: requests would turn the PATCH into a GET,
+        # and the token is not for just any host. A new login tells where the org is now.
+        return Outcome(Action.RETRY, name, Pause.MOVED)
     if status == _HTTP_BAD_REQUEST and code is not None:
         return Outcome(Action.SPLIT, name)
     if code is None:
-        # HTML with 4xx: an instance that is being moved, a proxy in between, a wrong endpoint.
-        return Outcome(Action.RETRY, name, Pause.FAULT)
+        # HTML with 4xx: an instance that the org has left, a proxy in between, a wrong endpoint.
+        return Outcome(Action.RETRY, name, Pause.MOVED)
     return Outcome(Action.STOP, name, Pause.FAULT)
 
 
@@ -279,9 +229,22 @@ def advice(code: str) -> str:
         case Class.FIELD:
             what = "a mapped field does not exist on Task, or the user may not write it"
         case Class.ACCESS:
-            what = "give the integration user edit access to these Tasks"
+            what = (
+                "give the integration user edit access to these Tasks; where their owners are"
+                " inactive, also the permission 'Update Records with Inactive Owners'"
+            )
         case Class.DISABLED:
-            what = "the org does not admit API calls, or has no storage left"
+            what = (
+                "the org or the user is shut for the API, or the org has no storage left. Check"
+                " that the user is active and has the permission 'API Enabled'"
+            )
+        case Class.SESSION:
+            what = (
+                "the login is accepted, but its session is refused by the REST API. Give the app"
+                " the OAuth scope 'Manage user data via APIs (api)' and the user the permission"
+                " 'API Enabled'; check the IP restrictions and the session security level that"
+                " the user's profile demands"
+            )
         case Class.MISSING:
             what = "no such resource: the object is hidden from the user, or the API version wrong"
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -10,6 +11,10 @@ NOT_JSON: Final = object()
 
 HTTP_OK: Final = 200
 HTTP_UNAUTHORIZED: Final = 401
+HTTP_FORBIDDEN: Final = 403
+
+MAX_CODE_LENGTH: Final = 80  # characters kept of an error code: it becomes a label and a reason
+_NOT_IN_A_CODE: Final = re.compile(r"[^A-Za-z0-9_.:-]")
 
 
 class CallKind(StrEnum):
@@ -65,5 +70,11 @@ def error_code(answer: Answer) -> str | None:
     errors = answer.body
     if not isinstance(errors, list) or not errors or not isinstance(errors[0], dict):
         return None
-    code = errors[0].get("errorCode")
-    return code if isinstance(code, str) and code else None
+    return clean_code(errors[0].get("errorCode"))
+
+
+def clean_code(code: object) -> str | None:
+    """An error code that is fit for a log, a label and a header, whatever was sent as one."""
+    if not isinstance(code, str) or not code:
+        return None
+    return _NOT_IN_A_CODE.sub("?", code[:MAX_CODE_LENGTH])

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from random import Random, SystemRandom
 from typing import Final
 
-from processor.errors import ConfigError, Unavailable
+from processor.errors import ConfigError
 from processor.ports import Clock, Lease, Owed, Reject, Result, Retry, Stop, Verdict
 from processor.salesforce.budget import Gate, RequestSize
 from processor.salesforce.client import Client
@@ -26,7 +26,7 @@ from processor.salesforce.collections import MAX_IDS_PER_RETRIEVE, task_id_18
 from processor.salesforce.meter import NoMeter, RequestMeter
 from processor.salesforce.rows import Batch, RowQueue, count_by_name
 from processor.salesforce.sender import Done, Sender
-from processor.salesforce.verdicts import MALFORMED_ID, Pause
+from processor.salesforce.verdicts import MALFORMED_ID, OrgUnavailable, Pause
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +53,7 @@ class WriterSettings:
 @dataclass(frozen=True, slots=True)
 class _LoginJob:
     ticket: int
+    anew: bool
 
 
 class SalesforceWriter:
@@ -212,7 +213,7 @@ class SalesforceWriter:
             if ticket is None:
                 return None
             self._logging_in = True
-            return _LoginJob(ticket)
+            return _LoginJob(ticket, anew=self._gate.login_first)
         verify = self._due_kind(now_s)
         if verify is None or self._client.budget.wait_s(now_s) > 0:
             return None
@@ -254,19 +255,23 @@ class SalesforceWriter:
         return not batch.recalled and self._lease(partitions)
 
     def _log_in(self, job: _LoginJob) -> None:
-        """Log in, and describe Task: what the first write would need anyway."""
+        """Log in, and describe Task: what the first write would need anyway.
+
+        With `anew` although we are logged in: what is known of the org may be out of date.
+        """
         done = Done()
         try:
-            self._client.log_in()
+            self._client.log_in(instead_of=self._client.generation if job.anew else None)
             self._client.fields()
-        except Unavailable as error:
-            done.note(Pause.OUTAGE, str(error))
+        except OrgUnavailable as error:
+            done.note(error.pause, str(error))
         except ConfigError as error:
             done.refuse(str(error))
         with self._changed:
             self._logging_in = False
             if done.pause is None:
                 self._refused = None
+                self._gate.login_first = False
                 log.info("logged in org=%s", self._org)
             # No answer to a write yet: the first request after a pause still goes alone.
             self._settle_gate(job.ticket, done)
@@ -341,7 +346,8 @@ class SalesforceWriter:
         return closed_s + self._rng.uniform(0.0, RESUME_SPREAD_S)
 
     def _is_logged_in(self) -> bool:
-        return self._client.logged_in and self._refused is None and not self._logging_in
+        is_doubtful = self._logging_in or self._gate.login_first
+        return self._client.logged_in and self._refused is None and not is_doubtful
 
     def _tell(self, row: Owed, verdict: Verdict) -> None:
         self._results.append(Result(row.message_id, row.partition, row.version, verdict))

@@ -7,12 +7,9 @@ from random import Random
 import pytest
 
 from processor.salesforce.budget import (
-    CONCURRENT_PAUSE_S,
-    DAILY_PAUSE_S,
     GROW_AFTER_S,
     MIN_ROWS_AFTER_LOCKS,
-    OUTAGE_PAUSE_MAX_S,
-    OUTAGE_PAUSE_MIN_S,
+    PAUSES_S,
     REQUEST_TARGET_S,
     ApiUsage,
     Budget,
@@ -39,13 +36,37 @@ def test_usage_is_read_from_the_header(header: str | None, usage: ApiUsage | Non
     assert parse_limit_info(header) == usage
 
 
-def test_the_allocation_counts_as_spent_just_before_it_is() -> None:
+def budget_after(*answers: tuple[int, bool]) -> Budget:
     budget = Budget()
-    spent = [budget.daily_spent]
-    for used in (9_899, 9_900, 10_001):
-        budget.seen(ApiUsage(used, 10_000))
-        spent.append(budget.daily_spent)
-    assert spent == [False, False, True, True]
+    for used, refused in answers:
+        budget.seen(ApiUsage(used, 10_000), refused=refused)
+    return budget
+
+
+@pytest.mark.parametrize(
+    ("answers", "spent"),
+    [
+        ([], False),
+        ([(9_999, True)], False),
+        ([(10_000, True)], True),
+        ([(10_001, True)], True),
+        # A paid org that lets us go on above its allocation: the refusal has another reason.
+        ([(10_050, False), (10_051, True)], False),
+        ([(10_050, False), (9_000, False), (10_000, True)], True),
+    ],
+)
+def test_only_a_spent_allocation_makes_a_refusal_the_daily_limit(
+    answers: list[tuple[int, bool]], *, spent: bool
+) -> None:
+    assert budget_after(*answers).daily_spent is spent
+
+
+def test_a_refusal_that_does_not_tell_the_usage_is_not_judged_by_an_old_one() -> None:
+    budget = budget_after((10_000, True))
+    budget.seen(None, refused=False)
+    assert budget.daily_spent
+    budget.seen(None, refused=True)
+    assert not budget.daily_spent
 
 
 def closed_gate(pause: Pause = Pause.OUTAGE, now_s: float = 0.0) -> Gate:
@@ -86,22 +107,62 @@ def test_a_probe_that_was_not_sent_makes_way_for_another() -> None:
     assert gate.admit(10.0) is not None
 
 
-def test_pauses_of_an_outage_double_up_to_a_minute_and_start_anew_after_it() -> None:
-    gate, now_s, pauses = Gate(Random(7)), 0.0, []
-    for _ in range(12):
+def failures(gate: Gate, pause: Pause, count: int, now_s: float = 0.0) -> list[float]:
+    """The pauses after so many failures in a row, each found by the probe after the last one."""
+    pauses = []
+    for _ in range(count):
         ticket = gate.admit(now_s)
         assert ticket is not None
-        pauses.append(gate.failed(ticket, Pause.OUTAGE, now_s))
+        pauses.append(gate.failed(ticket, pause, now_s))
         now_s += pauses[-1]
-    assert all(OUTAGE_PAUSE_MIN_S <= pause <= OUTAGE_PAUSE_MAX_S for pause in pauses)
-    assert all(0.8 * 2**n <= pause <= 1.2 * 2**n for n, pause in enumerate(pauses[1:6], start=1))
-    assert min(pauses[6:]) >= 0.8 * OUTAGE_PAUSE_MAX_S
-    ticket = gate.admit(now_s)
+    return pauses
+
+
+@pytest.mark.parametrize("pause", Pause)
+def test_pauses_double_up_to_the_most_for_their_kind_and_start_anew_after_it(pause: Pause) -> None:
+    first_s, most_s = PAUSES_S[pause]
+    gate = Gate(Random(7))
+    pauses = failures(gate, pause, 12)
+    assert 0.8 * first_s <= pauses[0] <= first_s
+    for number, length_s in enumerate(pauses):
+        doubled_s = min(first_s * 2**number, most_s)
+        assert 0.8 * doubled_s <= length_s <= doubled_s
+    ticket = gate.admit(sum(pauses))
     assert ticket is not None
     gate.passed(ticket)
-    ticket = gate.admit(now_s)
-    assert ticket is not None
-    assert gate.failed(ticket, Pause.OUTAGE, now_s) < 2 * OUTAGE_PAUSE_MIN_S
+    assert failures(gate, pause, 1, sum(pauses))[0] <= first_s
+
+
+@pytest.mark.parametrize("pause", Pause)
+@pytest.mark.parametrize("before", Pause)
+def test_a_fault_does_not_pay_for_the_length_of_another(pause: Pause, before: Pause) -> None:
+    """Once a single 403 after a few resets paused the org for five minutes."""
+    if pause is before:
+        return
+    gate = Gate(Random(7))
+    now_s = sum(failures(gate, before, 9))
+    assert failures(gate, pause, 1, now_s)[0] <= PAUSES_S[pause][0]
+
+
+@pytest.mark.parametrize(
+    ("pause", "logins_first"),
+    [
+        (Pause.OUTAGE, [False, True, True]),  # the second in a row: it may be a move
+        (Pause.MOVED, [True, True, True]),
+        (Pause.FAULT, [True, True, True]),
+        (Pause.DAILY_LIMIT, [False, False, False]),
+        (Pause.CONCURRENT_LIMIT, [False, False, False]),
+    ],
+)
+def test_a_probe_logs_in_first_where_the_org_may_have_moved(
+    pause: Pause, logins_first: list[bool]
+) -> None:
+    gate, now_s, seen = Gate(Random(1)), 0.0, []
+    for _ in logins_first:
+        now_s += failures(gate, pause, 1, now_s)[0]
+        seen.append(gate.login_first)
+        gate.login_first = False  # done
+    assert seen == logins_first
 
 
 def test_requests_that_fail_together_are_one_failure() -> None:
@@ -124,25 +185,9 @@ def test_a_request_from_before_the_pause_does_not_end_it() -> None:
     assert not gate.is_open
 
 
-@pytest.mark.parametrize(
-    ("pause", "length_s"),
-    [(Pause.DAILY_LIMIT, DAILY_PAUSE_S), (Pause.CONCURRENT_LIMIT, CONCURRENT_PAUSE_S)],
-)
-def test_the_daily_limit_pauses_long_and_the_concurrent_one_short(
-    pause: Pause, length_s: float
-) -> None:
-    gate = closed_gate(pause)
-    assert 0.8 * length_s <= gate.closed_for_s(0.0) <= 1.2 * length_s
-
-
-def test_a_limit_that_stays_is_treated_as_the_daily_one_in_the_end() -> None:
-    gate, now_s, pause_s = Gate(Random(1)), 0.0, 0.0
-    for _ in range(8):
-        ticket = gate.admit(now_s)
-        assert ticket is not None
-        pause_s = gate.failed(ticket, Pause.CONCURRENT_LIMIT, now_s)
-        now_s += pause_s
-    assert pause_s >= 0.8 * DAILY_PAUSE_S
+def test_the_daily_limit_pauses_for_minutes_and_the_concurrent_one_for_seconds() -> None:
+    assert closed_gate(Pause.DAILY_LIMIT).closed_for_s(0.0) >= 600.0
+    assert closed_gate(Pause.CONCURRENT_LIMIT).closed_for_s(0.0) <= 2.0
 
 
 def test_a_limit_hit_during_an_outage_makes_the_pause_longer() -> None:
@@ -151,7 +196,7 @@ def test_a_limit_hit_during_an_outage_makes_the_pause_longer() -> None:
     assert first is not None
     assert second is not None
     gate.failed(first, Pause.OUTAGE, 0.0)
-    assert gate.failed(second, Pause.DAILY_LIMIT, 0.0) >= 0.8 * DAILY_PAUSE_S
+    assert gate.failed(second, Pause.DAILY_LIMIT, 0.0) >= 600.0
 
 
 def test_requests_are_halved_by_locks_and_grow_back_within_the_hour() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from processor.errors import ConfigError, Unavailable
 from processor.salesforce.client import Client, Login
 from processor.salesforce.collections import Row, describe_call, retrieve_call, update_call
+from processor.salesforce.verdicts import OrgUnavailable, Pause
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
 from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
 from tests.patience import patient
@@ -25,8 +27,10 @@ from tests.salesforce.stub_server import Reply, Stub, as_json, stub_server
 TOKEN = "/services/oauth2/token"
 DATA = "/services/data/v66.0/"
 COLLECTIONS = DATA + "composite/sobjects"
+DESCRIBE = DATA + "sobjects/Task/describe"
 TASK = id_18("00T000000000001")
 GRANTED = {"access_token": "the-token", "instance_url": "https://na1.salesforce.com"}
+LIMIT = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "x"}]
 WRITE = update_call([[Row(TASK, {"SMS_Status__c": "Delivery"})]], "66.0")
 SECRET: dict[str, Any] = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "hush"}
 
@@ -81,7 +85,7 @@ def test_secrets_are_not_in_a_login_s_text() -> None:
 
 
 def test_client_credentials_log_in_at_the_endpoint_and_go_on_there(stub: Stub) -> None:
-    stub.on(DATA + "sobjects/Task/describe", as_json(200, {"fields": []}))
+    stub.on(DESCRIBE, as_json(200, {"fields": []}))
     client = client_of(stub)
     client.log_in()
     assert isinstance(client.send(describe_call()), Answer)
@@ -89,7 +93,7 @@ def test_client_credentials_log_in_at_the_endpoint_and_go_on_there(stub: Stub) -
     assert parse_qs(token.body.decode()) == {"grant_type": ["client_credentials"]}
     assert token.headers["authorization"] == "Basic " + base64.b64encode(b"key:hush").decode()
     assert describe.headers["authorization"] == "Bearer the-token"
-    assert describe.path == DATA + "sobjects/Task/describe"
+    assert describe.path == DESCRIBE
 
 
 def pem_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
@@ -204,7 +208,7 @@ def test_a_new_login_takes_the_host_and_token_that_it_is_given(stub: Stub) -> No
         (as_json(400, {"error": "rate_limit_exceeded"}), Unavailable),
         (as_json(400, {"error": "unknown_error"}), Unavailable),
         (as_json(503, [{"errorCode": "SERVER_UNAVAILABLE", "message": "x"}]), Unavailable),
-        (as_json(403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "x"}]), Unavailable),
+        (as_json(403, LIMIT), Unavailable),
         (as_json(500, {"error": "invalid_grant"}), Unavailable),
         (Reply(503, b"<html>maintenance</html>"), Unavailable),
         (Reply(420, b""), Unavailable),
@@ -213,6 +217,15 @@ def test_a_new_login_takes_the_host_and_token_that_it_is_given(stub: Stub) -> No
         (as_json(200, {}), Unavailable),
         (as_json(200, {"access_token": "t", "instance_url": None}), Unavailable),
         (as_json(200, []), Unavailable),
+        (as_json(200, {**GRANTED, "access_token": ""}), Unavailable),
+        (as_json(200, {**GRANTED, "access_token": "t\r\nX: y"}), Unavailable),
+        (as_json(200, {**GRANTED, "access_token": "\u043a\ud800"}), Unavailable),
+        (as_json(200, {**GRANTED, "instance_url": ""}), Unavailable),
+        (as_json(200, {**GRANTED, "instance_url": "https://"}), Unavailable),
+        (as_json(200, {**GRANTED, "instance_url": "https://[bad/"}), Unavailable),
+        (as_json(200, {**GRANTED, "instance_url": "https://a b/"}), Unavailable),
+        (as_json(400, {"error": "\u043a\ud800"}), ConfigError),
+        (as_json(400, {"error": ["invalid_grant"]}), ConfigError),
     ],
 )
 def test_a_login_fails_for_now_or_until_somebody_acts(
@@ -225,6 +238,67 @@ def test_a_login_fails_for_now_or_until_somebody_acts(
     assert not client.logged_in
     assert "hush" not in str(raised.value)
     assert len(stub.requests) == 1
+
+
+def test_a_token_is_read_whatever_encoding_the_answer_says_it_has(stub: Stub) -> None:
+    body = json.dumps(GRANTED).encode()
+    stub.on(TOKEN, Reply(200, body, {"Content-Type": "application/json; charset=utf-16"}))
+    client = client_of(stub)
+    client.log_in()
+    assert client.logged_in
+
+
+SPENT = {"Sforce-Limit-Info": "api-usage=5000/5000"}
+NOT_SPENT = {"Sforce-Limit-Info": "api-usage=4999/5000"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "pause"),
+    [
+        (TOKEN, SPENT, Pause.DAILY_LIMIT),
+        (TOKEN, {}, Pause.DAILY_LIMIT),  # logins know of no other limit
+        (TOKEN, NOT_SPENT, Pause.CONCURRENT_LIMIT),
+        (DESCRIBE, SPENT, Pause.DAILY_LIMIT),
+        (DESCRIBE, NOT_SPENT, Pause.CONCURRENT_LIMIT),
+    ],
+)
+def test_the_daily_limit_at_the_start_is_told_and_waited_for_as_such(
+    stub: Stub, path: str, headers: dict[str, str], pause: Pause
+) -> None:
+    stub.on(path, as_json(403, LIMIT, **headers))
+    with pytest.raises(OrgUnavailable, match="REQUEST_LIMIT_EXCEEDED") as raised:
+        client_of(stub).fields()
+    assert raised.value.pause is pause
+    if path != TOKEN and headers is SPENT:
+        assert "5000 of 5000 API calls of the last 24 hours are used" in str(raised.value)
+
+
+def test_a_session_that_is_refused_right_after_the_login_says_what_an_admin_has_to_do(
+    stub: Stub,
+) -> None:
+    stub.on(DESCRIBE, as_json(401, [{"errorCode": "INVALID_SESSION_ID", "message": "x"}]))
+    with pytest.raises(ConfigError, match=r"'Manage user data via APIs .api.'.*'API Enabled'"):
+        client_of(stub).fields()
+    assert [r.path for r in stub.requests] == [TOKEN, DESCRIBE] * 2
+
+
+def test_every_kind_of_request_says_who_is_calling(stub: Stub) -> None:
+    stub.on(DESCRIBE, as_json(200, {"fields": []}))
+    client = client_of(stub)
+    client.fields()
+    client.send(WRITE)
+    client.send(update_call([[Row(TASK, {})], [Row(TASK, {})]], "66.0"))
+    client.send(retrieve_call([TASK], ["SMS_Status__c"]))
+    assert [r.path for r in stub.requests] == [
+        TOKEN,
+        DESCRIBE,
+        COLLECTIONS,
+        DATA + "composite",
+        COLLECTIONS + "/Task",
+    ]
+    for request in stub.requests:
+        assert request.headers["sforce-call-options"] == "client=sms-status-processor"
+        assert re.fullmatch(r"sms-status-processor/[0-9][\w.]*", request.headers["user-agent"])
 
 
 def test_a_login_without_an_answer_is_unavailable() -> None:
@@ -301,8 +375,6 @@ def test_a_connection_that_is_refused_has_sent_nothing(stub: Stub) -> None:
 
 # -- describe ----------------------------------------------------------------------------------
 
-DESCRIBE = DATA + "sobjects/Task/describe"
-
 
 def test_describe_is_asked_once_and_again_after_a_new_login(stub: Stub) -> None:
     described = as_json(200, {"fields": [{"name": "A__c", "type": "string", "updateable": True}]})
@@ -322,10 +394,14 @@ def test_describe_is_asked_once_and_again_after_a_new_login(stub: Stub) -> None:
     [
         (as_json(404, [{"errorCode": "NOT_FOUND", "message": "x"}]), ConfigError),
         (as_json(403, [{"errorCode": "API_DISABLED_FOR_ORG", "message": "x"}]), ConfigError),
-        (as_json(403, [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "x"}]), Unavailable),
-        (as_json(401, [{"errorCode": "INVALID_SESSION_ID", "message": "x"}]), Unavailable),
+        (as_json(403, LIMIT), Unavailable),
+        (as_json(401, [{"errorCode": "INVALID_SESSION_ID", "message": "x"}]), ConfigError),
         (Reply(503, b"<html>"), Unavailable),
         (Reply(200, b"<html>"), Unavailable),
+        (as_json(200, []), Unavailable),
+        (as_json(200, {"fields": None}), Unavailable),
+        (as_json(200, {"fields": {"name": "A__c"}}), Unavailable),
+        (as_json(200, {"fields": [None, 5, {"type": "string"}]}), Unavailable),
     ],
 )
 def test_describe_fails_for_now_or_until_somebody_acts(
