@@ -43,8 +43,9 @@ SETTLE_INTERVAL_S: Final = 1.0
 UNKNOWN_AFTER_S: Final = 5.0
 
 INTRODUCTION: Final = """\
-Delivery reports of {messages:,} made-up messages -> broker -> processor -> a sandbox org.
-Some come late, twice, or in the wrong order; some can't be read. About half a minute.
+Delivery reports of {messages:,} made-up messages, to a broker, to the processor,
+to a sandbox org. Some come late, twice, or in the wrong order; some can't be
+read. This takes about half a minute.
 """
 
 TOPICS: Final = TopicNames("demo.events", "demo.status", "demo.dead-letters")

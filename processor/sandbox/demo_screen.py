@@ -162,7 +162,7 @@ def summary(report: DemoReport) -> str:
 
 def _results(report: DemoReport) -> Iterator[tuple[str, str]]:
     right = f"{report.tasks_correct:,} of {report.tasks_expected:,}"
-    yield "Tasks right", f"{right}, by a second reading of the rule"
+    yield "Tasks right", f"{right}, as an independent oracle has it"
     rows = f"{report.salesforce_rows:,} rows in {report.salesforce_requests:,} requests"
     yield "steps back", f"{report.regressions:,}, in {rows}"
     yield "still owed", f"{report.owed:,} rows"

@@ -93,7 +93,7 @@ class StoryTeller:
 def told(story: Story) -> list[str]:
     """The story for a person, 80 columns wide."""
     lines = [
-        f"One of them, Task {story.task_id}:",
+        f"One of them, Task {story.task_id}: when each report came, and was made",
         "",
         f"       came      made         report{'':{_TEXT_WIDTH - 1}}the Task shows",
         *map(_line, story.moments),

@@ -27,7 +27,10 @@ from processor.sandbox.demo_judge import (
     judge,
     regressions,
 )
+from processor.sandbox.demo_outage import OrgDown
+from processor.sandbox.demo_run import INTRODUCTION
 from processor.sandbox.demo_screen import Lines, Progress, next_steps, program, summary
+from processor.sandbox.demo_story import Moment, Story
 from processor.sandbox.org_tasks import Write
 from processor.sandbox.traffic import Traffic
 from processor.sandbox.traffic_oracle import Expectation, Expected, expected
@@ -192,6 +195,18 @@ def test_anything_that_is_not_right_makes_the_report_not_ok(changes: dict[str, o
     assert not report(**changes).ok
     assert "WRONG" in summary(report(**changes))
     assert "as it must be" in summary(report())
+
+
+def test_all_that_a_person_reads_fits_into_eighty_columns() -> None:
+    moments = (Moment(2.5, 102, 999.9, "late"), Moment(1_001.0, task=220))
+    story = Story("m", "00T000000000001AAA", moments, 102, 220, 1)
+    large = {
+        "org_down": OrgDown(20.0, 1_000, 1_000_000, 1_000_000),
+        "tasks_expected": 1_000_000, "tasks_correct": 1_000_000, "salesforce_rows": 2_000_000,
+        "faults": {"lock": 2, "html": 1, "reset_after": 2, "session": 1, "unavailable": 20},
+    }  # fmt: skip
+    texts = summary(report(story=story, **large)), INTRODUCTION.format(messages=1_000_000)
+    assert max(len(line) for text in texts for line in text.splitlines()) <= 80
 
 
 def test_progress_is_a_line_for_each_stage_where_there_is_no_terminal() -> None:
