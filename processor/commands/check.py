@@ -41,7 +41,7 @@ def check(config: str | None) -> int:
     looks = (
         ("kafka", _kafka),
         ("registry", _registry),
-        ("salesforce", _salesforce),
+        ("salesforce", look_at_org),
         ("state", _state),
     )
     for name, look in looks:
@@ -105,14 +105,16 @@ def _registry(settings: Settings) -> Iterable[Line]:
     return [(Level.CHANGE, f"{missing}: {advice}")]
 
 
-def _salesforce(settings: Settings) -> Iterable[Line]:
+def look_at_org(settings: Settings) -> Iterable[Line]:
+    """Raises ConfigError and Unavailable where it can't be written to."""
     client = Client(login(settings))
     try:
         client.log_in()
+        yield Level.OK, "logged in"
         problems = client.check_fields(settings.salesforce.fields)
     finally:
         client.close()
     if problems:
         raise ConfigError("; ".join(problems))
     fields = ", ".join(f"Task.{field}" for field in settings.salesforce.fields)
-    return [(Level.OK, "logged in"), (Level.OK, f"{fields} can be written")]
+    yield Level.OK, f"{fields} can be written"

@@ -22,7 +22,7 @@ from simple_salesforce.exceptions import SalesforceAuthenticationFailed, Salesfo
 
 from processor.sandbox.org import Fault, FaultKind, OrgSettings, SandboxOrg
 from processor.sandbox.org_auth import rsa_public_key
-from tests.contracts.org_client import SETTINGS, OrgClient, failure, row, task_id
+from tests.contracts.org_client import SETTINGS, OrgClient, codes, failure, row, task_id
 
 T1 = task_id(1)
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
@@ -236,3 +236,42 @@ def test_simple_salesforce_understands_a_refused_login(session: requests.Session
             domain="acme.my",
             session=session,
         )
+
+
+@pytest.mark.parametrize("scope", ["id", "id openid refresh_token"])
+def test_a_login_without_the_scope_for_the_api_gives_a_session_that_it_refuses(
+    client: OrgClient, scope: str
+) -> None:
+    assert client.control("POST", "scope", {"scope": scope}).json() == {"scope": scope}
+    assert codes(client.update([row(T1)])) == ["ok"], "a session from before goes on"
+    client.login()
+    refused = client.update([row(T1)])
+    assert failure(refused) == (401, "INVALID_SESSION_ID")
+    assert "not valid for use with the REST API" in refused.text
+    client.control("POST", "scope", {"scope": "id api"})
+    client.login()
+    assert codes(client.update([row(T1)])) == ["ok"]
+
+
+@pytest.mark.parametrize(
+    ("old_host", "status"),
+    [("redirect", 301), ("forbidden", 403), ("missing", 404), ("url_not_reset", 400), ("reset", 0)],
+)
+def test_an_org_that_has_moved_is_reached_after_a_new_login_only(
+    client: OrgClient, old_host: str, status: int
+) -> None:
+    client.control("POST", "move", {"old_host": old_host})
+    if old_host == "reset":
+        with pytest.raises(requests.ConnectionError):
+            client.update([row(T1)])
+    else:
+        assert client.update([row(T1)], allow_redirects=False).status_code == status
+    client.login()
+    assert codes(client.update([row(T1)])) == ["ok"]
+
+
+def test_who_calls_is_in_the_statistics(client: OrgClient) -> None:
+    client.session.headers.update({"Sforce-Call-Options": "client=me", "User-Agent": "me/1"})
+    client.update([row(T1)])
+    callers = client.control("GET", "stats").json()["callers"]
+    assert callers["collections_update"] == {"client=me me/1": 1}

@@ -73,6 +73,23 @@ def test_assignment_rules_are_off_in_plain_and_in_composite_requests(bench: Benc
     assert bench.org.stats()["writes_that_may_auto_assign"] == 0
 
 
+def test_the_org_s_admins_can_see_who_makes_each_kind_of_request(bench: Bench) -> None:
+    bench.write([owed(n) for n in range(200)])
+    bench.write([owed(n) for n in range(1_000)])
+    bench.write([owed(1, verify=True)])
+    callers = bench.org.stats()["callers"]
+    assert isinstance(callers, dict)
+    assert callers.keys() == {
+        "token",
+        "describe",
+        "collections_update",
+        "composite",
+        "collections_retrieve",
+    }
+    names = {name.partition("/")[0] for by_name in callers.values() for name in by_name}
+    assert names == {"client=sms-status-processor sms-status-processor"}
+
+
 def test_rows_that_come_within_the_linger_share_a_request(org: SandboxOrg) -> None:
     with Bench(org, settings=WriterSettings(linger_s=0.3)) as bench:
         bench.logged_in()

@@ -72,6 +72,39 @@ def test_all_values_have_to_be_equal() -> None:
 
 
 @pytest.mark.parametrize(
+    ("entry", "complaint"),
+    [
+        ({"type": "string", "updateable": True, "length": None}, None),
+        ({"type": "string", "updateable": True, "restrictedPicklist": True}, None),
+        (
+            {
+                "type": "picklist",
+                "updateable": True,
+                "restrictedPicklist": True,
+                "picklistValues": [None, 5, {}, {"active": True}, {"value": "Sent"}],
+            },
+            "lacks",
+        ),
+        ({"type": None, "updateable": True}, "does not say the type"),
+        ({"updateable": True}, "does not say the type"),
+        ({"type": "string"}, "may not update it"),
+        ({"type": "string", "updateable": "true"}, "may not update it"),
+        ({"type": "double", "updateable": True, "precision": "18", "scale": 2}, None),
+    ],
+)
+def test_an_odd_entry_of_describe_matters_only_for_what_it_leaves_open(
+    entry: dict[str, object], complaint: str | None
+) -> None:
+    """It was once a traceback."""
+    others: list[object] = [None, 5, "text", [], {}, {"name": None}, {"name": 7}]
+    fields = read_describe({"fields": [*others, {"name": "SMS_Status__c", **entry}]})
+    assert fields is not None
+    mapping = {"SMS_Status__c": "code" if entry.get("type") == "double" else "category"}
+    found = problems(mapping, fields)
+    assert found == [] if complaint is None else complaint in found[0]
+
+
+@pytest.mark.parametrize(
     ("mapping", "complaint"),
     [
         ({"Missing__c": "code"}, "no such field"),
