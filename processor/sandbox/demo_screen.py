@@ -171,8 +171,8 @@ def _results(report: DemoReport) -> Iterator[tuple[str, str]]:
     letters = f"{report.dead_letters:,} of {report.dead_letters_expected:,}"
     yield "dead letters", f"{letters} reports that can't be used"
     if (down := report.org_down) is not None:
-        yield "org down", f"for {down.seconds:.1f} s, met by {down.requests:,} requests;"
-        yield "", f"meanwhile {down.events:,} reports were consumed and {down.owed:,} rows owed;"
+        yield "org down", f"for {down.seconds:.1f} s, met by {down.requests:,} requests; meanwhile"
+        yield "", f"{down.events:,} reports were consumed and {down.owed:,} rows owed;"
         yield "", "after: all written" if report.ok else "after: not all is right"
     faults = [
         f"{count:,}× {_FAULTS.get(kind, kind)}"
