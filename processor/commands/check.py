@@ -12,7 +12,9 @@ from processor.clock import SystemClock
 from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, topics
 from processor.commands.loading import load
 from processor.config import Settings
+from processor.core.mark import Identity
 from processor.errors import ConfigError, ProcessorError
+from processor.kafka.provenance import Provenance, problems
 from processor.kafka.rights import judge_rights
 from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
@@ -75,6 +77,24 @@ def _kafka(settings: Settings) -> Iterable[Line]:
         partitions = kafka.events_partitions or 0
     if problem := too_few_files(partitions):
         yield Level.ADVICE, problem
+    yield from _provenance(settings)
+
+
+def _provenance(settings: Settings) -> Iterable[Line]:
+    """Whose the group's offsets and the status topic's records are."""
+    house, kafka = topics(settings), settings.kafka
+    events = house.find(kafka.events_topic)
+    status = house.status()
+    known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
+    committed = known.committed(kafka.events_topic, events.partitions)
+    kept = known.last(kafka.status_topic, status.partitions) if status else {}
+    ours = Identity(kafka.group_id, "", status.identity if status else "", events.identity)
+    adopted = frozenset(kafka.adopt_statuses_of)
+    wrong = problems(ours, committed, kept, adopted, status_missing=status is None)
+    if not wrong and (committed or kept):
+        yield Level.OK, f"{kafka.status_topic}: goes with the offsets of group {kafka.group_id}"
+    for why in wrong:
+        yield Level.CHANGE, why
 
 
 def _state(settings: Settings) -> Iterable[Line]:

@@ -16,11 +16,13 @@ from processor.config import Settings
 from processor.core.breaker import BreakerRules
 from processor.core.claim import Claim
 from processor.core.due import Rules
+from processor.core.mark import Identity
 from processor.core.report import DecodeStats, ReportRules
 from processor.errors import ConfigError, Unavailable
 from processor.http import Heartbeat, HttpServer
 from processor.kafka.avro import AvroDecoder
 from processor.kafka.keys import KeyWatch
+from processor.kafka.provenance import Provenance, problems
 from processor.kafka.registry import Registry, prefix_for
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
@@ -83,7 +85,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
     """
     with ExitStack() as resources:
         clock = SystemClock()
-        facts = facts or topics(settings).ensure()
+        facts = facts or _topics_of_ours(settings)
         if problem := too_few_files(facts.partitions):
             log.warning("%s", problem)
         registry = connect_registry(settings, clock)
@@ -135,6 +137,22 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         )
         resources.callback(http.close)
         return Application(worker, writer, metrics, http, heartbeat, resources.pop_all())
+
+
+def _topics_of_ours(settings: Settings) -> Facts:
+    """Nothing is made, and nothing is read, that does not go with what the group has committed."""
+    house, kafka = topics(settings), settings.kafka
+    events = house.events()
+    status = house.status()
+    known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
+    committed = known.committed(kafka.events_topic, events.partitions)
+    # A group that has written to the topic need not look whose it is: each restore does.
+    kept = known.last(kafka.status_topic, status.partitions) if status and not committed else {}
+    ours = Identity(kafka.group_id, "", status.identity if status else "", events.identity)
+    adopted = frozenset(kafka.adopt_statuses_of)
+    if wrong := problems(ours, committed, kept, adopted, status_missing=status is None):
+        raise ConfigError("; ".join(wrong))
+    return house.ensure()
 
 
 def topics(settings: Settings) -> Topics:

@@ -7,7 +7,8 @@ from processor.commands.loading import load
 from processor.core.claim import Claim
 from processor.core.report import check_message_id
 from processor.errors import ConfigError, Rejected
-from processor.kafka.forget import Forgetting, KeysOnly, require_rest
+from processor.kafka.forget import Forgetting, require_rest
+from processor.kafka.restore import KeysOnly
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
 from processor.kafka.topic_watch import Expected

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from processor.core.mark import Identity, Mark, foreign
+from processor.core.mark import Identity, Mark, foreign, is_adopted
 from processor.errors import StopProcessing
 
 
@@ -45,7 +45,7 @@ class Claim:
         """The partition's last status record has this mark. Raises StopProcessing where it is
         another's.
         """
-        if kept is None or kept.owner in self._adopted:
+        if kept is None or is_adopted(kept, self._adopted):
             self._met.pop(partition, None)
             return
         self._met[partition] = kept

@@ -10,6 +10,7 @@ history, and take its Task back.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from processor.errors import StopProcessing
@@ -164,6 +165,19 @@ def foreign(kept: Mark, ours: Identity) -> str:
         "Salesforce counts as written for the other: set another KAFKA__STATUS_TOPIC. If these "
         "are ours all the same (the group was renamed, the org was refreshed, the topic was "
         f'copied), set KAFKA__ADOPT_STATUSES_OF = ["{kept.owner}"]'
+    )
+
+
+def is_adopted(kept: Mark, adopted: Collection[str]) -> bool:
+    """Whether the records' owner is among these. An org that is not known fits any."""
+    group, org, status_topic, _ = kept.identity
+    before, after = f"{group}/", f"/{status_topic}"
+    return any(
+        owner.startswith(before)
+        and owner.endswith(after)
+        and len(owner) > len(before) + len(after)
+        and (not org or owner[len(before) : -len(after)] in ("-", org))
+        for owner in adopted
     )
 
 

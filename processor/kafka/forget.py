@@ -20,7 +20,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from processor.core.claim import Claim
-from processor.core.events import MessageState
 from processor.core.mark import parse, where_to_start
 from processor.errors import ConfigError, Unavailable
 from processor.kafka.offsets import REQUEST_TIMEOUT_S
@@ -34,18 +33,6 @@ STEP_RECORDS: Final = 50_000
 STEP_TIMEOUT_S: Final = 0.1
 COMMITTED_TIMEOUT_S: Final = 0.5
 SILENCE_LIMIT_S: Final = 60.0  # without any progress; a dead owner's transaction ends in 10
-
-_ANY: Final = MessageState("", {220: 0}, 220, None, 0, None, 0, 0, 0)
-
-
-class KeysOnly:
-    """A codec for who wants to know which messages there are, and nothing of them."""
-
-    def encode(self, state: MessageState) -> bytes:
-        raise RuntimeError(f"no status is written here, and this was to be one: {state.version}")
-
-    def decode(self, value: bytes) -> MessageState:  # noqa: ARG002 - that is the point
-        return _ANY
 
 
 def require_rest(bootstrap_servers: str, options: Options, group_id: str) -> None:

@@ -131,8 +131,10 @@ class KafkaSource:
         records = [message for message in messages if message.error() is None]
         if len(records) != len(messages):
             self._on_events(message for message in messages if message.error() is not None)
-        if stop := self._stop or self._topics.changed():
-            raise StopProcessing(stop)
+        if self._stop is not None:  # what it says may follow from a topic that is another one
+            raise StopProcessing(self._topics.changed_by_now() or self._stop)
+        if changed := self._topics.changed():
+            raise StopProcessing(changed)
         if records:
             self._troubles.over()
             records = self._wanted(records)

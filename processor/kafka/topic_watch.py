@@ -7,7 +7,7 @@ stood: the new topic's first records would be skipped, and statuses be looked fo
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -51,6 +51,27 @@ class TopicWatch:
 
         A topic that is missing, and a broker that does not answer, are not told here.
         """
+        if why := self._heard():
+            return why
+        now_s = self._monotonic_s()
+        if self._identities and not self._asked and now_s - self._asked_at >= INTERVAL_S:
+            self._ask()
+        return ""
+
+    def changed_by_now(self) -> str:
+        """The same, as of now: waits for the answer, which may be that there is none."""
+        if self._identities:
+            self._ask()
+            wait(self._asked.values(), REQUEST_TIMEOUT_S)
+        return self._heard()
+
+    def _ask(self) -> None:
+        self._asked_at = self._monotonic_s()
+        self._asked = self._admin.describe_topics(
+            TopicCollection(list(self._identities)), request_timeout=REQUEST_TIMEOUT_S
+        )
+
+    def _heard(self) -> str:
         for name, answer in list(self._asked.items()):
             if answer.done():
                 del self._asked[name]
@@ -58,12 +79,6 @@ class TopicWatch:
                     found = str(answer.result().topic_id)
                     if found != self._identities[name]:
                         return _made_again(name, self._identities[name], found)
-        now_s = self._monotonic_s()
-        if self._identities and not self._asked and now_s - self._asked_at >= INTERVAL_S:
-            self._asked_at = now_s
-            self._asked = self._admin.describe_topics(
-                TopicCollection(list(self._identities)), request_timeout=REQUEST_TIMEOUT_S
-            )
         return ""
 
 

@@ -148,6 +148,10 @@ class Topics:
             raise ConfigError(f"topic {name} does not exist")
         return found
 
+    def status(self) -> Found | None:
+        """The status topic; None: it is missing. Raises Unavailable."""
+        return self._wait_for(self._status, HEARSAY_S)
+
     def topic_id(self, name: str) -> str:
         """The topic's identity: another one after it was deleted and made again.
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.core.claim import Claim
-from processor.core.mark import Identity, Mark, parse, where_to_start
+from processor.core.mark import Identity, Mark, is_adopted, parse, where_to_start
 from processor.errors import StopProcessing
 
 OURS = Identity("group", "", "statuses", "events")
@@ -110,6 +110,23 @@ def test_another_s_statuses_are_refused_naming_both(
     adopting.meet(0, kept)
     adopting.require()
     assert adopting.holds()
+
+
+@pytest.mark.parametrize(
+    ("org", "entry", "adopted"),
+    [
+        ("00D1", "group/00D1/statuses", True),
+        ("00D1", "group/-/statuses", True),
+        ("", "group/00D1/statuses", True),
+        ("00D1", "group/00D2/statuses", False),
+        ("00D1", "other/00D1/statuses", False),
+        ("00D1", "group/00D1/other", False),
+        ("00D1", "group/statuses", False),
+        ("", "group/statuses", False),
+    ],
+)
+def test_who_is_adopted(org: str, entry: str, adopted: bool) -> None:
+    assert is_adopted(mark(4, 3, org=org), [entry]) is adopted
 
 
 def test_an_org_that_becomes_known_late_is_judged_then() -> None:

@@ -306,7 +306,7 @@ class Stage:
         processes = [self.start(name, **settings) for name in names]
 
         def shared() -> bool:
-            dead = [process.name for process in processes if process.exit_code() is not None]
+            dead = [(p.name, p.exit_code()) for p in processes if p.exit_code() is not None]
             assert not dead, f"ended at once: {dead}"
             shares = [len(p.partitions()) for p in processes if p.ready()]
             return sum(shares) == PARTITIONS and max(shares) - min(shares) <= 1
