@@ -236,4 +236,4 @@ def test_a_second_group_keeps_its_hands_off_a_status_topic(stage: Stage) -> None
     owner = checked.log().partition('ADOPT_STATUSES_OF = ["')[2].partition('"')[0]
     renamed = {"KAFKA__GROUP_ID": f"{stage.names.group_id}-renamed"}
     drain(stage, "renamed", **renamed, KAFKA__ADOPT_STATUSES_OF=json.dumps([owner]))
-    drain(stage, "renamed", **renamed)
+    assert stage.start("renamed", **renamed).wait(2 * PATIENCE_S) == 1, "the records are theirs"
