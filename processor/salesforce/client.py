@@ -45,7 +45,7 @@ _PASSING_OAUTH_ERRORS: Final = frozenset(
     "rate_limit_exceeded server_error temporarily_unavailable unknown_error".split()
 )
 _HTTP_PASSING: Final = frozenset({406, 408, 420, 429})
-_IDENTITY: Final = re.compile(r"/id/(00D[A-Za-z0-9]{12}(?:[A-Z0-9]{3})?)/")
+_IDENTITY: Final = re.compile(r"/id/(00D[A-Za-z0-9]{12})(?:[A-Z0-9]{3})?/")
 _GENERIC_DOMAINS: Final = frozenset({"login", "test"})
 _TOKEN: Final = re.compile(r"[!-~]+")
 _INSTANCE_URL: Final = re.compile(
@@ -288,7 +288,7 @@ class Client:
         identity = granted.get("id") if isinstance(granted, dict) else None
         found = _IDENTITY.search(identity) if isinstance(identity, str) else None
         if found is not None:
-            self._org_id = found[1]
+            self._org_id = found[1]  # without the 3 characters that only check the others
 
     def _new_access(self) -> _Access:
         login = self._login

@@ -74,6 +74,27 @@ def test_a_login_that_can_not_work_says_what_to_change(
         Login(**{"domain": "acme.my", "consumer_key": "k", **settings})
 
 
+@pytest.mark.parametrize(
+    ("identity", "org"),
+    [
+        (
+            "https://login.salesforce.com/id/00D000000000001EAA/005000000000001AAA",
+            "00D000000000001",
+        ),
+        ("https://acme.my.salesforce.com/id/00D000000000001/005000000000001", "00D000000000001"),
+        ("https://acme.my.salesforce.com/", None),
+        (None, None),
+        (7, None),
+    ],
+)
+def test_a_login_tells_which_org_it_has_led_to(stub: Stub, identity: Any, org: str | None) -> None:
+    stub.on(TOKEN, as_json(200, {**GRANTED, "id": identity}))
+    client = client_of(stub)
+    assert client.org_id is None
+    client.log_in()
+    assert client.org_id == org
+
+
 def test_secrets_are_not_in_a_login_s_text() -> None:
     login = Login("acme.my", "the-key", username="u@x", private_key=PEM)
     assert repr(login).count("PRIVATE") == 0
