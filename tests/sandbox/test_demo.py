@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -267,18 +268,19 @@ class Terminal:
         self._process.send_signal(signal.SIGINT)
 
     def exit_code(self) -> int:
-        try:
-            return self._process.wait(patient(TERMINAL_S))
-        finally:
-            self._process.kill()
-            os.close(self._fd)
+        return self._process.wait(patient(TERMINAL_S))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._fd)
 
 
 @pytest.mark.slow
 def test_a_dumb_terminal_sees_progress_and_an_end_with_nothing_owed() -> None:
-    terminal = Terminal(SMALL, "dumb")
-    terminal.read_until(None)
-    assert terminal.exit_code() == 0
+    with closing(Terminal(SMALL, "dumb")) as terminal:
+        terminal.read_until(None)
+        assert terminal.exit_code() == 0
     assert "\x1b" not in terminal.text
     lines = terminal.text.splitlines()
     assert any(" sending " in line or " settling " in line for line in lines)
@@ -288,13 +290,13 @@ def test_a_dumb_terminal_sees_progress_and_an_end_with_nothing_owed() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("term", ["dumb", "xterm"])
-def test_an_interrupted_demo_judges_nothing(term: str) -> None:
-    terminal = Terminal((*SMALL, "--rate", "1"), term)
-    terminal.read_until("sending")
-    terminal.interrupt()
-    terminal.read_until(None)
-    assert terminal.exit_code() == 130
+@pytest.mark.parametrize(("term", "more"), [("dumb", ()), ("xterm", ("--keep",))])
+def test_an_interrupted_demo_judges_nothing(term: str, more: tuple[str, ...]) -> None:
+    with closing(Terminal((*SMALL, "--rate", "1", *more), term)) as terminal:
+        terminal.read_until("sending")
+        terminal.interrupt()
+        terminal.read_until(None)
+        assert terminal.exit_code() == 130
     assert "WRONG" not in terminal.text
     assert "Everything" not in terminal.text
     assert "Traceback" not in terminal.text
