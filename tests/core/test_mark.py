@@ -138,6 +138,7 @@ def test_an_org_that_becomes_known_late_is_judged_then() -> None:
     written = parse(claim.mark(0, 5, 6))
     assert written is not None
     assert written.identity.org == "00D1", "what the records have said is not to be lost"
+    assert parse(claim.mark(1, 5, 6)) == mark(5, 6), "of another partition nothing is known"
     org.append("00D2")
     assert not claim.holds()
     with pytest.raises(StopProcessing, match=r"org 00D1 \(ours: 00D2\)"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from processor.core.attributes import values_of
 from processor.core.events import MessageState
+from processor.core.reasons import NEVER_SENT, REASONS
 
 STATE = MessageState(
     "m", {200: 1_700_000_000_000, 220: 1_700_000_001_005}, 220, "T", 1, "a", 1, 2, 3
@@ -25,3 +28,9 @@ def test_attributes_of_a_status() -> None:
 
 def test_times_of_a_state() -> None:
     assert STATE.event_time == STATE.last_event_time == 1_700_000_001_005
+
+
+def test_a_reason_is_a_short_word_fit_for_a_label_and_belongs_to_one_stage() -> None:
+    words = [*NEVER_SENT, *(word for words in REASONS.values() for word in words)]
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", word) and len(word) <= 20 for word in words)
+    assert len(words) == len(set(words))

@@ -124,15 +124,21 @@ class StatusLog:
         return [e for e in self.entries[first : first + limit] if e.offset < end]
 
     def compact(self, now: float) -> None:
-        """Below the last stable offset: the last committed record of each key, fresh tombstones."""
+        """Below the last stable offset: the last committed record of each key, fresh tombstones.
+
+        The very last record stays: it lies in the active segment, which Kafka never compacts, and
+        a newer segment only begins with a newer record.
+        """
         stable = self.stable_end()
         last = {
             e.key: e for e in self.entries if e.offset < stable and e.txn.fate is Fate.COMMITTED
         }
+        newest = max(last.values(), key=lambda e: e.offset, default=None)
         self.entries = [
             e
             for e in self.entries
             if e.offset >= stable
+            or e is newest
             or (last.get(e.key) is e and (e.state is not None or now - e.at < DELETE_RETENTION_S))
         ]
 
