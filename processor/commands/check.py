@@ -83,12 +83,17 @@ def _kafka(settings: Settings) -> Iterable[Line]:
 def _provenance(settings: Settings) -> Iterable[Line]:
     """Whose the group's offsets and the status topic's records are."""
     house, kafka = topics(settings), settings.kafka
-    events = house.find(kafka.events_topic)
     status = house.status()
     known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
-    committed = known.committed(kafka.events_topic, events.partitions)
+    try:
+        events = house.find(kafka.events_topic)
+    except ConfigError:  # it is missing, which is told already
+        events_id, committed = "", {}
+    else:
+        events_id = events.identity
+        committed = known.committed(kafka.events_topic, events.partitions)
     kept = known.last(kafka.status_topic, status.partitions) if status else {}
-    ours = Identity(kafka.group_id, "", status.identity if status else "", events.identity)
+    ours = Identity(kafka.group_id, "", status.identity if status else "", events_id)
     adopted = frozenset(kafka.adopt_statuses_of)
     wrong = problems(ours, committed, kept, adopted, status_missing=status is None)
     if not wrong and (committed or kept):
