@@ -99,6 +99,16 @@ def drain(stage: Stage, name: str, **settings: str) -> Process:
     return process
 
 
+def owing(stage: Stage, message_ids: list[str]) -> Process:
+    """A process that has read a report of each of these, while its org is down."""
+    stage.org.add_tasks(map(task_of, message_ids))
+    stage.org.stop()
+    produce(stage, [(message_id, 220, 60.0) for message_id in message_ids])
+    (process,) = stage.start_ready("one")
+    wait("all rows owed", lambda: process.owed() == len(message_ids))
+    return process
+
+
 @pytest.mark.parametrize("store", ["kept", "lost"])
 def test_an_offset_that_is_set_back_takes_no_delivered_task_back(stage: Stage, store: str) -> None:
     (late,), (now,) = ids(1, of="late"), ids(1, of="now")
@@ -164,11 +174,7 @@ def test_positions_of_a_topic_that_was_made_again_mean_nothing(stage: Stage) -> 
 
 def test_without_the_status_topic_that_goes_with_its_offsets_nothing_starts(stage: Stage) -> None:
     owed = ids(30)
-    stage.org.add_tasks(map(task_of, owed))
-    stage.org.stop()
-    produce(stage, [(message_id, 220, 60.0) for message_id in owed])
-    (process,) = stage.start_ready("one")
-    wait("all rows owed", lambda: process.owed() == len(owed))
+    process = owing(stage, owed)
     assert process.stop() == 0
     stage.org.start()
 
@@ -203,11 +209,7 @@ def test_a_status_topic_that_is_made_again_stops_the_process(stage: Stage) -> No
 def test_a_second_group_keeps_its_hands_off_a_status_topic(stage: Stage) -> None:
     """Production and a test on one cluster, with the topics' names left at their defaults."""
     owed = ids(50)
-    stage.org.add_tasks(map(task_of, owed))
-    stage.org.stop()
-    produce(stage, [(message_id, 220, 60.0) for message_id in owed])
-    (production,) = stage.start_ready("production")
-    wait("all rows owed", lambda: production.owed() == len(owed))
+    production = owing(stage, owed)
 
     other_org = SandboxOrg(settings=OrgSettings(fields=stage.org.settings.fields))
     other_org.start()
