@@ -67,9 +67,10 @@ def _kafka(settings: Settings) -> Iterable[Line]:
     kafka, house = settings.kafka, topics(settings)
     for finding in house.check():
         yield _level(finding), finding.text
-    for finding in judge_rights(
+    rights = judge_rights(
         kafka.bootstrap_servers, kafka.options, kafka.group_id, kafka.transactional_id
-    ):
+    )
+    for finding in rights:
         yield _level(finding), finding.text
     try:
         partitions = house.find(kafka.events_topic).partitions
@@ -77,7 +78,8 @@ def _kafka(settings: Settings) -> Iterable[Line]:
         partitions = kafka.events_partitions or 0
     if problem := too_few_files(partitions):
         yield Level.ADVICE, problem
-    yield from _provenance(settings)
+    if all(finding.ok for finding in rights):  # else it is not for us to know
+        yield from _provenance(settings)
 
 
 def _provenance(settings: Settings) -> Iterable[Line]:

@@ -145,7 +145,13 @@ def _topics_of_ours(settings: Settings) -> Facts:
     events = house.events()
     status = house.status()
     known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
-    committed = known.committed(kafka.events_topic, events.partitions)
+    try:
+        committed = known.committed(kafka.events_topic, events.partitions)
+    except Unavailable as failure:
+        if status is None:  # nothing may be made without knowing
+            raise
+        log.warning("the status topic is looked at when a partition is restored: %s", failure)
+        return house.ensure()
     # A group that has written to the topic need not look whose it is: each restore does.
     kept = known.last(kafka.status_topic, status.partitions) if status and not committed else {}
     ours = Identity(kafka.group_id, "", status.identity if status else "", events.identity)

@@ -24,7 +24,7 @@ from processor.kafka.offsets import Offsets
 from processor.kafka.options import Options, built, checked, consumer_options
 from processor.kafka.restore import KafkaRestore, KeysOnly, StatusReader
 
-ANSWER_TIMEOUT_S: Final = 30.0
+ANSWER_TIMEOUT_S: Final = 15.0
 ATTEMPT_S: Final = 2.0
 STEP_S: Final = 0.1
 HEARSAY_S: Final = 5.0

@@ -214,8 +214,11 @@ class Client:
             self.log_in(instead_of=reply.generation)
             reply = self.send(describe_call())
             outcome = self._judge(reply)
-        if outcome.action in {Action.STOP, Action.SPLIT, Action.LOGIN}:
-            raise ConfigError(f"describe of Task was refused: {advice(outcome.code)}")
+        refused = f"describe of Task was refused: {advice(outcome.code)}"
+        if outcome.action is Action.LOGIN:  # twice: sessions may just have been ended by an admin
+            raise OrgUnavailable(refused, Pause.FAULT)
+        if outcome.action in {Action.STOP, Action.SPLIT}:
+            raise ConfigError(refused)
         if not isinstance(reply, Answer) or outcome.action is not Action.READ:
             raise self._unavailable(outcome)
         described = read_describe(reply.body)
