@@ -35,9 +35,13 @@ class Handing:
         """How many rows the writer takes now; 0 while the org is paused."""
         return self._writer.room(self._org)
 
+    def next_due(self, partitions: Collection[int]) -> int | None:
+        """When the next row of these partitions is due (ms); None: none waits."""
+        return self._store.next_due(self._org, partitions)
+
     def wait_s(self, partitions: Collection[int], now: int, most_s: float) -> float:
         """How long until a row of these partitions is due and can be taken, at most so long."""
-        due_at = self._store.next_due(self._org, partitions)
+        due_at = self.next_due(partitions)
         if due_at is None:
             return most_s
         least_s = SHORTEST_WAIT_S if self.room() > 0 else NO_ROOM_WAIT_S

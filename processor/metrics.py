@@ -216,7 +216,7 @@ class Metrics:
         )
         self._lag = Gauge(
             "sms_processor_consumer_lag_records",
-            "Events not yet read, by partition.",
+            "Events not yet read, by partition; absent while Kafka does not tell.",
             ["partition"],
             registry=registry,
         )
@@ -250,6 +250,17 @@ class Metrics:
         self._api_limit = Gauge(
             "sms_processor_salesforce_api_calls_limit",
             "API calls that the org may make in 24 hours.",
+            registry=registry,
+        )
+        self._kafka_answered = Gauge(
+            "sms_processor_kafka_last_answer_timestamp_seconds",
+            "When Kafka last answered; 0: not yet. While it does not, no lag is known.",
+            registry=registry,
+        )
+        self._put_off = Counter(
+            "sms_processor_batches_put_off_total",
+            "Batches that were put back, to be read again later, because the Schema Registry did "
+            "not answer or does not know a new schema yet.",
             registry=registry,
         )
         self._org_ready = Gauge(
@@ -375,6 +386,12 @@ class Metrics:
 
     def slowed(self, partitions: int) -> None:
         self._slowed.set(partitions)
+
+    def kafka_answered(self, at_s: float) -> None:
+        self._kafka_answered.set(at_s)
+
+    def put_off(self) -> None:
+        self._put_off.inc()
 
     def org_ready(self, ready: bool) -> None:
         self._org_ready.set(ready)

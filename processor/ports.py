@@ -95,13 +95,18 @@ class Source(Protocol):
     def resume(self, partitions: Collection[int]) -> None: ...
 
     def joined(self) -> bool:
-        """Whether the group has given an assignment, maybe an empty one."""
+        """Whether the group has given an assignment, maybe an empty one, and the topics exist."""
+
+    def silent_s(self) -> float:
+        """For how long Kafka has not answered; infinite: it never has, or it is not asked."""
 
     def at_end(self, partition: int) -> bool:
         """Whether everything that a read-committed reader can see has been delivered."""
 
     def lag(self) -> Mapping[int, int]:
-        """Records not yet delivered, by partition. 0 when only transaction markers are left."""
+        """Records not yet delivered, by partition. 0 when only transaction markers are left. One
+        of which Kafka has not told the end lately is left out: nobody knows.
+        """
 
     def rejoin(self) -> None:
         """Leave the group and join it anew. Every partition counts as lost, without a callback."""
@@ -150,9 +155,12 @@ class Committed(NamedTuple):
 
 
 class Aborted(NamedTuple):
-    """Nothing of it is visible. Run the same records again."""
+    """Nothing of it is visible. Run the same records again. `moving`: the group is just moving
+    partitions between its members, which is no fault.
+    """
 
     why: str
+    moving: bool = False
 
 
 class Fenced(NamedTuple):
@@ -188,7 +196,12 @@ class Outbox(Protocol):
         """Raises StopProcessing when a dead letter can't be written at all."""
 
     def renew(self) -> None:
-        """A new producer, after Fenced. Raises Unavailable when the broker does not answer."""
+        """A new producer, after Fenced. Raises Unavailable when the broker does not answer, or
+        while it is too early after having been fenced again and again.
+        """
+
+    def hurry(self, within_s: float) -> None:
+        """We are leaving: from now on all calls together take about so long."""
 
     def restore(self, partition: int, checkpoint: int | None) -> Restore:
         """Begin to read the status partition (after `Source.committed` has answered)."""
@@ -433,3 +446,9 @@ class Meter(Protocol):
 
     def org_ready(self, ready: bool) -> None:
         """Whether the org takes rows: logged in, and not paused."""
+
+    def kafka_answered(self, at_s: float) -> None:
+        """When Kafka answered last, in seconds since 1970."""
+
+    def put_off(self) -> None:
+        """A batch is read again later: a schema could not be looked up."""

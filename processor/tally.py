@@ -30,6 +30,7 @@ class Tally:
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
+        self.events = self.dead_letters = 0
         self._dead_letters = Rarely[tuple[str, str], _Place](_BEYOND)
 
     def count(
@@ -40,7 +41,9 @@ class Tally:
     ) -> None:
         """Tell the meter what was committed at `now` (ms)."""
         meter = self._meter
-        meter.batch(sum(map(len, batches.values())))
+        size = sum(map(len, batches.values()))
+        self.events += size
+        meter.batch(size)
         for partition, decided in plans.items():
             meter.events(decided.counts)
             meter.statuses(len(decided.changes))
@@ -80,6 +83,7 @@ class Tally:
     def _count_dead_letters(
         self, partition: int, batch: Sequence[RawRecord], decided: Plan
     ) -> None:
+        self.dead_letters += len(decided.rejected) + len(decided.too_late) + len(decided.refused)
         for stage, rejected in (("decode", decided.rejected), ("collapse", decided.too_late)):
             for index, why in rejected:
                 self._meter.rejected(stage, why.reason, 1)

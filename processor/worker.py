@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 from processor.breakers import Breakers
 from processor.core.breaker import BreakerRules
@@ -47,10 +47,13 @@ from processor.settling import Settling
 from processor.takeover import Takeover, Takeovers
 from processor.tally import Tally
 from processor.transact import build
+from processor.waits import Waits
 
 log = logging.getLogger(__name__)
 
 ABORTED_WAIT_S: Final = 0.2
+LONGEST_SLEEP_S: Final = 1.0  # without looking whether we are to stop
+LEAVE_S: Final = 8.0  # to Kafka, when we leave: what is not settled by then is written once more
 SLOWLY: Final = BreakerRules()
 
 
@@ -69,6 +72,14 @@ class Limits:
     expire_interval_s: float = 1.0
     gauge_interval_s: float = 1.0
     breaker: BreakerRules | None = SLOWLY  # None: everything is let through
+
+
+class Account(NamedTuple):
+    """Events that were read, letters that were made of them and of rows, rows that stay owed."""
+
+    events: int
+    dead_letters: int
+    rows_owed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +114,7 @@ class Worker:
         self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
         self._takeovers = Takeovers()
         self._tally = Tally(ports.meter)
+        self._waits = Waits()
         self._breakers = Breakers(limits.breaker)
         self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules, self._breakers)
         self._reading = Reading(
@@ -111,7 +123,8 @@ class Worker:
         self._ownership = Ownership(limits.lease_s)
         self._fenced = False
         self._abandoned = self._closed = False
-        self._expire_at_s = self._gauges_at_s = 0.0
+        self._owed_left = 0
+        self._expire_at_s = self._gauges_at_s = self._renew_at_s = 0.0
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -149,6 +162,7 @@ class Worker:
         if self._closed:
             return
         self._closed = True
+        self._p.outbox.hurry(LEAVE_S)
         try:
             self._p.source.close()
         finally:
@@ -170,7 +184,7 @@ class Worker:
         rollout would stand still just when the org is down.
         """
         if self._fenced or not self._p.source.joined():
-            return False, "not in the consumer group"
+            return False, "not in the consumer group, or a topic is gone"
         if self._takeovers:
             return False, self._takeovers.why()
         return True, "ready"
@@ -184,6 +198,14 @@ class Worker:
             and self._reading.drained()
             and not self._p.store.owed_count().total
         )
+
+    def partitions(self) -> int:
+        """How many are ours and run."""
+        return len(self._reading.positions)
+
+    def account(self) -> Account:
+        """What has been done, and (once closed) what was left."""
+        return Account(self._tally.events, self._tally.dead_letters, self._owed_left)
 
     # -- called by the source, from within poll ----------------------------------------------
 
@@ -204,6 +226,8 @@ class Worker:
             if not self._fenced:
                 running = self._reading.positions.keys() & partitions
                 self._publish({p: [] for p in running}, flush=True, hand_over=False)
+                if self._closed:
+                    self._owed_left += sum(self._p.store.owed_count(p).total for p in running)
         except StoreFailed as failure:
             self._restore_again(failure)
         self._let_go(partitions)
@@ -267,6 +291,7 @@ class Worker:
             self._publish(batches)
         except Unavailable as failure:
             log.warning("batch is read again: %s", failure)
+            self._p.meter.put_off()
             self._reading.rewind(batches, failure.retry_after_s)
 
     def _publish(
@@ -313,8 +338,11 @@ class Worker:
                 self._settle_published(plans)
                 self._tally.count(batches, plans, now)
                 self._keep(plans, outcome, transaction.marks, now)
-            case Aborted(why):
-                log.warning("transaction aborted: %s", why)
+            case Aborted(why, moving):
+                if moving:
+                    log.info("transaction aborted while partitions move (harmless): %s", why)
+                else:
+                    log.warning("transaction aborted: %s", why)
                 self._reading.rewind(read, ABORTED_WAIT_S)
             case Fenced(why):
                 log.warning("fenced: %s", why)
@@ -389,11 +417,15 @@ class Worker:
     def _start_over(self) -> None:
         """All partitions count as lost: a new producer, and join the group anew."""
         self._let_go({*self._reading.positions, *self._takeovers.partitions()})
+        now_s = self._p.clock.monotonic_s()
+        if now_s < self._renew_at_s:
+            self._p.writer.wait(min(self._renew_at_s - now_s, LONGEST_SLEEP_S))
+            return
         try:
             self._p.outbox.renew()
         except Unavailable as failure:
-            log.warning("no new producer yet: %s", failure)
-            self._p.writer.wait(failure.retry_after_s)
+            log.warning("no new producer yet, again in_s=%.1f: %s", failure.retry_after_s, failure)
+            self._renew_at_s = now_s + failure.retry_after_s
             return
         self._fenced = False
         self._p.source.rejoin()
@@ -423,7 +455,13 @@ class Worker:
             self._gauges_at_s = now_s + self._limits.gauge_interval_s
             self._tally.log(self._p.clock.now_ms())
             store = self._p.store
-            self._p.meter.gauges(store.owed_count(), store.count(), self._p.source.lag())
+            owed = store.owed_count()
+            self._p.meter.gauges(owed, store.count(), self._p.source.lag())
+            self._waits.joining(now_s, joined=self._p.source.joined())
+            self._waits.owing(now_s, owed, self._handing.next_due(self._reading.positions))
             self._p.meter.blocked(self._takeovers.blocked())
             self._p.meter.slowed(len(self._breakers.open()))
             self._p.meter.org_ready(self._p.writer.ready())
+            silent_s = self._p.source.silent_s()
+            if silent_s < float("inf"):
+                self._p.meter.kafka_answered(self._p.clock.now_ms() / 1000 - silent_s)

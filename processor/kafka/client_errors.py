@@ -13,6 +13,7 @@ ALL_BROKERS_DOWN: Final = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001 # the sam
 SSL: Final = KafkaError._SSL  # noqa: SLF001 # the same
 TIMED_OUT: Final = KafkaError._TIMED_OUT  # noqa: SLF001 # the same
 TRANSPORT: Final = KafkaError._TRANSPORT  # noqa: SLF001 # the same
+FENCED: Final = KafkaError._FENCED  # noqa: SLF001 # the same
 QUEUE_FULL: Final = KafkaError._QUEUE_FULL  # noqa: SLF001 # the same
 UNKNOWN_TOPIC: Final = KafkaError._UNKNOWN_TOPIC  # noqa: SLF001 # the same
 UNKNOWN_PARTITION: Final = KafkaError._UNKNOWN_PARTITION  # noqa: SLF001 # the same

@@ -16,6 +16,7 @@ from processor.kafka.options import Options, built, connection
 
 REQUEST_TIMEOUT_S: Final = 10.0
 LAG_INTERVAL_S: Final = 5.0  # how often the ends are asked for
+LAG_STALE_S: Final = 30.0  # an end that was told longer ago says nothing of the lag
 
 Answer = Future[ListOffsetsResultInfo]
 
@@ -81,16 +82,16 @@ class LogEnds:
         self._monotonic_s = monotonic_s
         self._asked: dict[int, Answer] = {}
         self._asked_at = float("-inf")
-        self._known: dict[int, int] = {}
+        self._known: dict[int, tuple[int, float]] = {}  # the end, and when it was told
 
     def latest(self, partitions: Collection[int]) -> Mapping[int, int]:
-        """What is known of these partitions. A partition not heard of yet is left out."""
+        """What is known of these partitions. One not heard of, or not for long, is left out."""
         failed = False
         for partition, answer in list(self._asked.items()):
             if answer.done():
                 del self._asked[partition]
                 if answer.exception() is None:
-                    self._known[partition] = answer.result().offset
+                    self._known[partition] = answer.result().offset, self._monotonic_s()
                 else:
                     failed = True
         if failed:
@@ -100,4 +101,5 @@ class LogEnds:
         if old and not self._asked:
             self._asked = self._offsets.ask_stable_ends(self._topic, partitions)
             self._asked_at = now
-        return {p: self._known[p] for p in partitions if p in self._known}
+        known = {p: self._known[p] for p in partitions if p in self._known}
+        return {p: end for p, (end, told_at) in known.items() if now - told_at < LAG_STALE_S}

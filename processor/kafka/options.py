@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
@@ -55,6 +56,7 @@ RESERVED: Final[Mapping[str, str]] = {
 }
 """Properties that can't be set by a user, and why."""
 
+_log: Final = logging.getLogger(f"{__name__}.librdkafka")
 _CREATING: Final = re.compile(r"^Failed to create (consumer|producer): ")
 _CONSUMER_ONLY: Final = frozenset(
     (
@@ -178,9 +180,13 @@ def producer_options(bootstrap_servers: str, options: Options) -> dict[str, Valu
 
 
 def built(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> Client:
-    """A client. Raises ConfigError for an option that librdkafka does not take."""
+    """A client. Raises ConfigError for an option that librdkafka does not take.
+
+    What librdkafka logs (see `connection`) goes to our log: a fatal error has no level that would
+    keep it off standard error.
+    """
     try:
-        return make(config)
+        return make({**config, "logger": _log})
     except KafkaException as error:
         raise ConfigError(f"Kafka options: {error.args[0].str()}") from None
 

@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead process's transaction is aborted after it
 INIT_TIMEOUT_S: Final = 20.0
 CALL_TIMEOUT_S: Final = 5.0  # of one call to the coordinator
+SHORTEST_CALL_S: Final = 1.0
 BATCH_BYTES: Final = 1_000_000  # librdkafka's default
 BATCH_OVERHEAD_BYTES: Final = 512  # of a batch and its request, beside its records
 RECORD_MAX_BYTES: Final = 100_000_000  # the topic's own limit decides, see dead_letters
@@ -55,6 +56,20 @@ _REFUSED: Final = TOO_LARGE | frozenset(
 """The broker will refuse the same records again: somebody has to change something."""
 
 
+_MOVING: Final = frozenset(
+    (
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.UNKNOWN_MEMBER_ID,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.FENCED_MEMBER_EPOCH,
+    )
+)
+_FENCED: Final = frozenset(
+    (client_errors.FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+)
+
+
 def batching(options: Options, *limits_bytes: int) -> dict[str, Value]:
     """Properties for a producer to topics whose `max.message.bytes` are these: the broker holds a
     topic's limit against each batch, and not against each record.
@@ -75,8 +90,16 @@ class MustAbort(ProcessorError):
     """The transaction can't be committed, but aborted: nothing of it will be visible."""
 
 
+class Moving(MustAbort):
+    """The group is moving partitions between its members: that is why, and no fault."""
+
+
 class Dead(ProcessorError):
     """The outcome is unknown, or the producer can do nothing any more."""
+
+
+class FencedOff(Dead):
+    """A newer producer has this one's transactional id (or its own transaction took too long)."""
 
 
 def _sorted(error: KafkaError, doing: str) -> ProcessorError:
@@ -88,10 +111,12 @@ def _sorted(error: KafkaError, doing: str) -> ProcessorError:
         )
     if error.code() in _REFUSED:
         return StopProcessing(f"Kafka refuses what has to be written ({text}); correct that")
+    if error.code() in _FENCED:
+        return FencedOff(text)
     if error.fatal():
         return Dead(text)
     if error.txn_requires_abort():
-        return MustAbort(text)
+        return Moving(text) if error.code() in _MOVING else MustAbort(text)
     return Dead(text)
 
 
@@ -134,6 +159,8 @@ class TransactionalProducer:
         self._refusals: list[tuple[KafkaError, str]] = []
         self._within = DeadlineCaller("kafka-transactions")
         self._stuck = False
+        self.until_s = float("inf")
+        """When the calls of a process that is leaving have to be over (`time.monotonic`)."""
 
     def open(self) -> None:
         """Fence every earlier producer of this id, and end its transaction.
@@ -223,7 +250,7 @@ class TransactionalProducer:
 
     def flush(self) -> None:
         """Wait until everything queued was delivered. Raises MustAbort otherwise."""
-        if self._call(lambda: self._producer.flush(FINISH_TIMEOUT_S), "flush"):
+        if self._call(lambda: self._producer.flush(self._left_s(FINISH_TIMEOUT_S)), "flush"):
             raise MustAbort("records were not delivered in time")
         self._raise_refusal()
 
@@ -231,7 +258,7 @@ class TransactionalProducer:
         """Make these positions part of the transaction, sent as this member of the group."""
         self._persist(
             lambda: self._producer.send_offsets_to_transaction(
-                list(places), member, CALL_TIMEOUT_S
+                list(places), member, self._left_s(CALL_TIMEOUT_S)
             ),
             "send offsets",
         )
@@ -239,7 +266,9 @@ class TransactionalProducer:
     def commit(self) -> None:
         """Raises MustAbort, Dead, and StopProcessing where a record was refused for good."""
         try:
-            self._persist(lambda: self._producer.commit_transaction(CALL_TIMEOUT_S), "commit")
+            self._persist(
+                lambda: self._producer.commit_transaction(self._left_s(CALL_TIMEOUT_S)), "commit"
+            )
         except MustAbort:
             self._raise_refusal()
             raise
@@ -247,7 +276,9 @@ class TransactionalProducer:
     def abort(self) -> None:
         """Raises Dead."""
         try:
-            self._persist(lambda: self._producer.abort_transaction(CALL_TIMEOUT_S), "abort")
+            self._persist(
+                lambda: self._producer.abort_transaction(self._left_s(CALL_TIMEOUT_S)), "abort"
+            )
         except ProcessorError as error:
             raise Dead(str(error)) from None
 
@@ -276,8 +307,12 @@ class TransactionalProducer:
                 error: KafkaError = failure.args[0]
                 if error.fatal() or error.txn_requires_abort() or not error.retriable():
                     raise _sorted(error, doing) from None
-                if time.monotonic() > deadline:
+                if time.monotonic() > min(deadline, self.until_s):
                     raise Dead(f"{doing}: no answer in time ({error.name()})") from None
+
+    def _left_s(self, timeout_s: float) -> float:
+        """For one call: no attempt would be worth less than this."""
+        return max(SHORTEST_CALL_S, min(timeout_s, self.until_s - time.monotonic()))
 
     @staticmethod
     def _call(call: Callable[[], Answer], doing: str) -> Answer:

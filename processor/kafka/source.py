@@ -190,7 +190,10 @@ class KafkaSource:
         self._consumer.resume(self._places(self._next.keys() & partitions))
 
     def joined(self) -> bool:
-        return self._joined
+        return self._joined and not self._topics.gone()
+
+    def silent_s(self) -> float:
+        return self._topics.silent_s()
 
     def at_end(self, partition: int) -> bool:
         end = self._ends_seen.get(partition)

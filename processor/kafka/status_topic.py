@@ -8,7 +8,9 @@ member that the last poll left us with.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
+from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol
 
 from confluent_kafka import KafkaError, Message, TopicPartition
@@ -23,10 +25,13 @@ from processor.kafka.options import Options, checked
 from processor.kafka.producer import (
     TRANSACTION_TIMEOUT_MS,
     Dead,
+    FencedOff,
+    Moving,
     MustAbort,
     TransactionalProducer,
 )
 from processor.kafka.restore import KafkaRestore, StatusReader
+from processor.kafka.rivals import Rivals
 from processor.ports import Aborted, Committed, DeadLetter, Fenced, Restore, Transaction
 
 _log = logging.getLogger(__name__)
@@ -105,9 +110,18 @@ class KafkaOutbox:
         self._offsets = Offsets(bootstrap_servers, self._options)
         self._reader = StatusReader(bootstrap_servers, self._options, names.group_id, names.status)
         self._producer: TransactionalProducer | None = None
+        self._rivals = Rivals(transactional_id, time.monotonic, SystemRandom())
+        self._until_s: float | None = None  # when we are to have left
+
+    def hurry(self, within_s: float) -> None:
+        self._until_s = time.monotonic() + within_s
+        if self._producer is not None:
+            self._producer.until_s = self._until_s
 
     def renew(self) -> None:
         self._discard()
+        if wait_s := self._rivals.wait_s():
+            raise Unavailable("it was fenced again and again", wait_s)
         producer = TransactionalProducer(
             self._bootstrap_servers,
             self._options,
@@ -120,6 +134,7 @@ class KafkaOutbox:
         except Unavailable:
             producer.discard()
             raise
+        self._rivals.opened()
         self._producer = producer
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Fenced:
@@ -129,6 +144,8 @@ class KafkaOutbox:
         member = self._group.member()
         if member is None:
             return Aborted("we are no member of the group now")
+        if self._producer is None and self._until_s is not None:
+            return Aborted("no producer, and no time for a new one")
         try:
             if self._producer is None:
                 self.renew()
@@ -140,11 +157,13 @@ class KafkaOutbox:
         try:
             return self._write(self._producer, transaction, places, member)
         except MustAbort as error:
-            return self._abort(self._producer, str(error))
+            return self._abort(self._producer, str(error), moving=isinstance(error, Moving))
         except StopProcessing:
             self._abort(self._producer, "a record was refused")
             raise
         except Dead as error:
+            if isinstance(error, FencedOff):
+                self._rivals.fenced()
             self._discard()
             return Fenced(str(error))
 
@@ -271,13 +290,15 @@ class KafkaOutbox:
             self._names.dead_letter, made.key, made.value, made.headers, made.timestamp_ms
         )
 
-    def _abort(self, producer: TransactionalProducer, why: str) -> Aborted | Fenced:
+    def _abort(
+        self, producer: TransactionalProducer, why: str, *, moving: bool = False
+    ) -> Aborted | Fenced:
         try:
             producer.abort()
         except Dead as error:
             self._discard()
             return Fenced(f"{why}; then {error}")
-        return Aborted(why)
+        return Aborted(why, moving)
 
     def _discard(self) -> None:
         if self._producer is not None:

@@ -1,4 +1,5 @@
-"""Is a topic still the one that it was? Asked now and then, without waiting for any answer.
+"""Is a topic still the one that it was, or is it gone? Asked now and then, without waiting for
+any answer. So this is also who knows when Kafka answered last.
 
 A topic that is deleted and made again has the same name and another id. Clients go on where they
 stood: the new topic's first records would be skipped, and statuses be looked for in vain.
@@ -6,19 +7,23 @@ stood: the new topic's first records would be skipped, and statuses be looked fo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from confluent_kafka import TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
 from processor.kafka.offsets import REQUEST_TIMEOUT_S
 from processor.kafka.options import Options, built, connection
 
+_log = logging.getLogger(__name__)
+
 INTERVAL_S: Final = 5.0
+GONE_GRACE_S: Final = 60.0  # a broker that has just started may not know its topics yet
 
 
 class Expected(NamedTuple):
@@ -45,11 +50,20 @@ class TopicWatch:
         self._monotonic_s = monotonic_s
         self._asked: dict[str, Future[TopicDescription]] = {}
         self._asked_at = float("-inf")
+        self._answered_at = float("-inf")
+        self._gone_since: dict[str, float] = {}
+
+    def silent_s(self) -> float:
+        """For how long Kafka has not answered; infinite: it never has."""
+        return self._monotonic_s() - self._answered_at
+
+    def gone(self) -> list[str]:
+        """The topics that are missing, by Kafka's last answer."""
+        return list(self._gone_since)
 
     def changed(self) -> str:
-        """What to tell an operator when a topic is another one; "": none is, as far as is known.
-
-        A topic that is missing, and a broker that does not answer, are not told here.
+        """What to tell an operator when a topic is another one, or has been missing for a while;
+        "": all are there, as far as is known. A broker that does not answer says nothing of it.
         """
         if why := self._heard():
             return why
@@ -75,11 +89,43 @@ class TopicWatch:
         for name, answer in list(self._asked.items()):
             if answer.done():
                 del self._asked[name]
-                if answer.exception() is None:
-                    found = str(answer.result().topic_id)
-                    if found != self._identities[name]:
-                        return _made_again(name, self._identities[name], found)
+                if why := self._judge(name, answer):
+                    return why
         return ""
+
+    def _judge(self, name: str, answer: Future[TopicDescription]) -> str:
+        now_s = self._monotonic_s()
+        failure = answer.exception()
+        if failure is None:
+            self._answered_at = now_s
+            self._gone_since.pop(name, None)
+            found = str(answer.result().topic_id)
+            before = self._identities[name]
+            return "" if found == before else _made_again(name, before, found)
+        if _says(failure, KafkaError.UNKNOWN_TOPIC_OR_PART):
+            self._answered_at = now_s
+            if name not in self._gone_since:
+                self._gone_since[name] = now_s
+                _log.error(
+                    "topic %s is gone: stopping, unless it is back in %g s", name, GONE_GRACE_S
+                )
+            if now_s - self._gone_since[name] >= GONE_GRACE_S:
+                return _gone(name)
+        return ""
+
+
+def _says(failure: BaseException, code: int) -> bool:
+    error = failure.args[0] if isinstance(failure, KafkaException) else None
+    return isinstance(error, KafkaError) and error.code() == code
+
+
+def _gone(name: str) -> str:
+    return (
+        f"topic {name} does not exist any more: it was deleted, or is hidden from this "
+        "user. What it held and nobody had read is lost. To go on, stop every "
+        "process of the group, make the topic anew with as many partitions (or give the user "
+        "Describe on it), and start again: the start says what can be done"
+    )
 
 
 def _made_again(name: str, before: str, after: str) -> str:

@@ -1,4 +1,4 @@
-"""What Kafka's client complains of is told once, until Kafka answers again."""
+"""What Kafka's client complains of is told once, until Kafka answers again; errors every minute."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 
 from processor.kafka import client_errors
 from processor.kafka.troubles import Troubles
+from tests.fakes.status_log import HandTurnedClock
 
 GONE = KafkaError(client_errors.TRANSPORT, "connection refused")
 FORBIDDEN = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not yours")
@@ -32,3 +33,15 @@ def test_each_kind_of_trouble_is_told_once_until_it_is_over(
         ("INFO", "Kafka lets us read events again"),
         ("WARNING", "Kafka does not let us read events: _TRANSPORT: connection refused"),
     ]
+
+
+def test_what_somebody_has_to_mend_is_told_again_every_minute(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = HandTurnedClock()
+    troubles = Troubles("read events", clock.monotonic_s)
+    for _ in range(600):
+        troubles.tell(FORBIDDEN)
+        troubles.tell(GONE)
+        clock.seconds += 1.0
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"] + 9 * ["ERROR"]

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -107,6 +107,11 @@ class Kafka:
         """Return when the broker has forgotten it."""
         self.admin.delete_topics([name])[name].result(patient(PATIENCE_S))
         until(lambda: self._leaders(name) is None)
+
+    def identity(self, name: str) -> str:
+        """The id that it was given when it was made."""
+        found = self.admin.describe_topics(TopicCollection([name]))[name]
+        return str(found.result(patient(PATIENCE_S)).topic_id)
 
     def _leaders(self, name: str) -> int | None:
         """How many partitions of it can be used. None: there is no such topic."""

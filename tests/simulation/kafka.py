@@ -108,6 +108,9 @@ class SimSource:
         offset = self._next.get(partition)
         return offset is not None and self._broker.next_offset(partition, offset) == offset
 
+    def silent_s(self) -> float:
+        return 0.0
+
     def lag(self) -> Mapping[int, int]:
         return {}
 
@@ -303,6 +306,9 @@ class SimOutbox:
             return self._fenced("the transaction's own timeout")
         self._machine.point("committed")
         return Committed(checkpoints)
+
+    def hurry(self, within_s: float) -> None:
+        pass
 
     def renew(self) -> None:
         self._machine.point("renew")
