@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,9 +50,13 @@ LONGEST_LEASE_S: Final = 30.0  # within the minute that SALESFORCE__UNKNOWN_AFTE
 
 @dataclass(slots=True)
 class Application:
-    """A worker and what it runs on. `run` once, then `close`."""
+    """A worker and what it runs on. `run` once, then `close`. `partitions`: of the events topic.
+    `session_s`: how long the group waits for a member that has died.
+    """
 
     worker: Worker
+    partitions: int
+    session_s: float
     writer: SalesforceWriter
     metrics: CollectorRegistry
     http: HttpServer
@@ -106,18 +110,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         resources.callback(client.close)
         _check_fields(client, settings)
         workers: list[Worker] = []  # the writer asks the worker for its lease
-        writer = SalesforceWriter(
-            ORG,
-            client,
-            clock,
-            lambda partitions: any(worker.owns(partitions) for worker in workers),
-            meter,
-            WriterSettings(
-                window_rows=settings.salesforce.window_rows,
-                linger_s=settings.salesforce.linger_s,
-                requests_in_flight=settings.salesforce.requests_in_flight,
-            ),
-        )
+        writer = _writer(settings, client, clock, meter, workers)
         store = LmdbStore(
             settings.state.dir,
             facts.status_topic_id,
@@ -136,7 +129,16 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             settings.http.host, settings.http.port, metrics, heartbeat.probe, worker.ready
         )
         resources.callback(http.close)
-        return Application(worker, writer, metrics, http, heartbeat, resources.pop_all())
+        return Application(
+            worker,
+            facts.partitions,
+            _session_s(settings),
+            writer,
+            metrics,
+            http,
+            heartbeat,
+            resources.pop_all(),
+        )
 
 
 def _topics_of_ours(settings: Settings) -> Facts:
@@ -222,9 +224,30 @@ def rules(settings: Settings) -> Rules:
     )
 
 
+def _writer(
+    settings: Settings, client: Client, clock: Clock, meter: Metrics, workers: Sequence[Worker]
+) -> SalesforceWriter:
+    return SalesforceWriter(
+        ORG,
+        client,
+        clock,
+        lambda partitions: any(worker.owns(partitions) for worker in workers),
+        meter,
+        WriterSettings(
+            window_rows=settings.salesforce.window_rows,
+            linger_s=settings.salesforce.linger_s,
+            requests_in_flight=settings.salesforce.requests_in_flight,
+        ),
+    )
+
+
+def _session_s(settings: Settings) -> float:
+    return (settings.kafka.session_timeout_ms or BROKER_SESSION_S * 1000) / 1000
+
+
 def _limits(settings: Settings) -> Limits:
     pace = BreakerRules(events_per_minute=settings.breaker.events_per_minute)
-    session_s = (settings.kafka.session_timeout_ms or BROKER_SESSION_S * 1000) / 1000
+    session_s = _session_s(settings)
     return Limits(
         batch_records=settings.batch.max_records,
         catch_up_records=settings.batch.catch_up_max_records,

@@ -161,6 +161,10 @@ class Process:
     def thaw(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        self._process.send_signal(signal.SIGINT)
+
     def terminate(self) -> None:
         """Ask it to end."""
         self._process.terminate()
