@@ -29,7 +29,7 @@ test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped 
 
 test-quick: setup ## those that need no Java and no patience: a minute or two
 	@.venv/bin/python -m tests.forecast --quick
-	SIM_SEEDS=50 .venv/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "$(QUICK)"
+	SIM_SEEDS=50 .venv/bin/python -m pytest -n auto -m "$(QUICK)"
 
 coverage: setup ## the core's tests alone, which must reach every branch of the core
 	.venv/bin/python -m pytest -q tests/core --cov=processor.core --cov-branch --cov-fail-under=100

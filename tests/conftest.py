@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 from typing import Any
 
@@ -22,10 +23,26 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+HANGS_AFTER_S = 60.0  # a test that its time-out could not end: it is in a call that does not return
+_stderr = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_stderr] = os.dup(2)  # as it is while no test's output is captured
+
+
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Any:
-    """Time-outs are for what hangs, and given for an idle machine."""
+    """Time-outs are for what hangs, and given for an idle machine. One is an exception in the main
+    thread, which a call into a C library may never see: then the process ends, and tells where.
+    """
+    timeout_s = patient(settings.timeout)
+    hangs_after_s = timeout_s + patient(HANGS_AFTER_S)
+    stderr = item.config.stash[_stderr]
+    faulthandler.dump_traceback_later(hangs_after_s, exit=True, file=stderr)
     plugin = item.config.pluginmanager.get_plugin("timeout")
     assert plugin is not None
-    return plugin.pytest_timeout_set_timer(
-        item, settings._replace(timeout=patient(settings.timeout))
-    )
+    return plugin.pytest_timeout_set_timer(item, settings._replace(timeout=timeout_s))
+
+
+def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
+    faulthandler.cancel_dump_traceback_later()

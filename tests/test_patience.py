@@ -69,3 +69,30 @@ def test_slow_is_no_failure(tmp_path: Path) -> None:
     done = run(*command, "-p", "no:cacheprovider", file, cwd=ROOT, env=environment)
     assert done.returncode == 0, done.stdout
     assert "3 passed" in done.stdout
+
+
+HANGING_TEST = """
+import ctypes
+import pytest
+
+@pytest.mark.timeout(0.5)
+def test_that_is_in_a_call_which_does_not_return():
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(256)
+    libc.pthread_mutex_init(mutex, None)
+    libc.pthread_mutex_lock(mutex)
+    libc.pthread_mutex_lock(mutex)
+"""
+
+
+def test_a_test_that_no_time_out_can_end_ends_the_process_and_tells_where(tmp_path: Path) -> None:
+    file = tmp_path / "test_hanging.py"
+    file.write_text(HANGING_TEST)
+    plugin = tmp_path / "impatient.py"
+    plugin.write_text("from tests import conftest\nconftest.HANGS_AFTER_S = 0.5\n")
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "tests.conftest", "-c", "pyproject.toml")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = run(
+        *command, "-p", "impatient", "-p", "no:cacheprovider", file, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 1
+    assert "test_that_is_in_a_call_which_does_not_return" in done.stderr
