@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 ABORTED_WAIT_S: Final = 0.2
 LONGEST_SLEEP_S: Final = 1.0  # without looking whether we are to stop
-LEAVE_S: Final = 8.0  # to Kafka, when we leave: what is not settled by then is written once more
+LEAVE_S: Final = 5.0  # to Kafka, when we leave: what is not settled by then is written once more
 SLOWLY: Final = BreakerRules()
 
 
@@ -162,12 +162,16 @@ class Worker:
         if self._closed:
             return
         self._closed = True
-        self._p.outbox.hurry(LEAVE_S)
+        self.hurry()
         try:
             self._p.source.close()
         finally:
             self._p.writer.close(self._limits.revoke_deadline_s)
             self._p.outbox.close()
+
+    def hurry(self) -> None:
+        """We are to stop: what waits for Kafka gives up soon. Also called by another thread."""
+        self._p.outbox.hurry(LEAVE_S)
 
     def abandon(self) -> None:
         """Leave after StopProcessing: no commit, no more requests."""

@@ -6,10 +6,10 @@ import gc
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from processor.cli import EXIT_INTERRUPTED, EXIT_WRONG
@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 
 GROUP_GRACE_S: Final = 10.0  # beyond the session, for the rebalance that follows
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_KEPT: Final[list[socket.socket]] = []  # the other end of the signals' pair, as long as we live
 
 # Millions of small tuples live for one batch; looking for cycles among them costs a tenth.
 _GC_THRESHOLDS: Final = (1_000_000, 20, 50)
@@ -42,6 +41,7 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
+    _hurry_on(stop, application.worker.hurry)
     log.info("serving /metrics, /healthz and /readyz on port=%d", application.http.port)
     try:
         if once:
@@ -112,6 +112,16 @@ def _run_once(
     return 0 if once.drained and not once.with_others else 1
 
 
+def _hurry_on(stop: threading.Event, hurry: Callable[[], None]) -> None:
+    """The loop may be in a call to a Kafka that does not answer, and would not see it for long."""
+
+    def wait() -> None:
+        stop.wait()
+        hurry()
+
+    threading.Thread(target=wait, name="hurry", daemon=True).start()
+
+
 def _stop_on_signals(deadline_s: float) -> threading.Event:
     """Set by SIGTERM and SIGINT. What is not handed over by the deadline stays owed; a SIGINT
     after the first signal ends the process at once.
@@ -119,11 +129,11 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
     A thread hears them: the main one may be inside a library that does not come back for seconds.
     """
     stop = threading.Event()
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
 
     def listen() -> None:
-        while numbers := reader.recv(1):
+        while numbers := os.read(reader, 1):
             number = signal.Signals(numbers[0])
             if number not in _SIGNALS:
                 continue
@@ -147,8 +157,7 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
     threading.Thread(target=listen, name="signals", daemon=True).start()
     for number in _SIGNALS:
         signal.signal(number, lambda _number, _frame: None)  # else it would end us by itself
-    signal.set_wakeup_fd(writer.fileno())
-    _KEPT.append(writer)
+    signal.set_wakeup_fd(writer)
     return stop
 
 

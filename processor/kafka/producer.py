@@ -123,7 +123,8 @@ def _sorted(error: KafkaError, doing: str) -> ProcessorError:
 class TransactionalProducer:
     """One librdkafka producer, from `open` until it is discarded.
 
-    `topics_max_bytes`: `max.message.bytes` of each topic that it writes.
+    `topics_max_bytes`: `max.message.bytes` of each topic that it writes. `until_s`: when all calls
+    have to be over (as `time.monotonic`), which may become earlier while one is made.
     Raises ConfigError for options that librdkafka does not take.
     """
 
@@ -135,6 +136,7 @@ class TransactionalProducer:
         timeout_ms: int = TRANSACTION_TIMEOUT_MS,
         *,
         topics_max_bytes: Sequence[int] = (DEFAULT_MAX_BYTES,),
+        until_s: Callable[[], float] = lambda: float("inf"),
     ) -> None:
         config = {
             "linger.ms": 50,  # commit and flush do not wait for it
@@ -159,16 +161,17 @@ class TransactionalProducer:
         self._refusals: list[tuple[KafkaError, str]] = []
         self._within = DeadlineCaller("kafka-transactions")
         self._stuck = False
-        self.until_s = float("inf")
-        """When the calls of a process that is leaving have to be over (`time.monotonic`)."""
+        self._until_s = until_s
 
     def open(self) -> None:
         """Fence every earlier producer of this id, and end its transaction.
 
         Raises Unavailable, and ConfigError where the id is not allowed to us.
         """
+        deadline = time.monotonic() + INIT_TIMEOUT_S
         try:
-            self._within(lambda: self._producer.init_transactions(INIT_TIMEOUT_S), INIT_TIMEOUT_S)
+            while not self._initialized(min(deadline, self._until_s())):
+                pass
         except StuckError:
             raise Unavailable("no transactions: no answer in time") from None
         except KafkaException as failure:
@@ -177,6 +180,18 @@ class TransactionalProducer:
             if error.code() in _REFUSED:
                 raise ConfigError(text) from None
             raise Unavailable(text) from None
+
+    def _initialized(self, deadline: float) -> bool:
+        """An attempt, which the next one resumes."""
+        call_s = self._left_s(CALL_TIMEOUT_S)
+        try:
+            self._within(lambda: self._producer.init_transactions(call_s), call_s)
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            if error.retriable() and time.monotonic() < deadline:
+                return False
+            raise
+        return True
 
     def begin(self) -> None:
         self._refusals.clear()
@@ -250,8 +265,10 @@ class TransactionalProducer:
 
     def flush(self) -> None:
         """Wait until everything queued was delivered. Raises MustAbort otherwise."""
-        if self._call(lambda: self._producer.flush(self._left_s(FINISH_TIMEOUT_S)), "flush"):
-            raise MustAbort("records were not delivered in time")
+        deadline = time.monotonic() + FINISH_TIMEOUT_S
+        while self._call(lambda: self._producer.flush(SHORTEST_CALL_S), "flush"):
+            if time.monotonic() > min(deadline, self._until_s()):
+                raise MustAbort("records were not delivered in time")
         self._raise_refusal()
 
     def send_offsets(self, places: Sequence[TopicPartition], member: bytes) -> None:
@@ -307,12 +324,12 @@ class TransactionalProducer:
                 error: KafkaError = failure.args[0]
                 if error.fatal() or error.txn_requires_abort() or not error.retriable():
                     raise _sorted(error, doing) from None
-                if time.monotonic() > min(deadline, self.until_s):
+                if time.monotonic() > min(deadline, self._until_s()):
                     raise Dead(f"{doing}: no answer in time ({error.name()})") from None
 
     def _left_s(self, timeout_s: float) -> float:
         """For one call: no attempt would be worth less than this."""
-        return max(SHORTEST_CALL_S, min(timeout_s, self.until_s - time.monotonic()))
+        return max(SHORTEST_CALL_S, min(timeout_s, self._until_s() - time.monotonic()))
 
     @staticmethod
     def _call(call: Callable[[], Answer], doing: str) -> Answer:

@@ -22,6 +22,7 @@ from confluent_kafka import (
 
 from processor.errors import StopProcessing
 from processor.kafka import client_errors
+from processor.kafka.calm import Calm
 from processor.kafka.membership import fencing_metadata
 from processor.kafka.offsets import LogEnds
 from processor.kafka.options import (
@@ -31,12 +32,14 @@ from processor.kafka.options import (
     checked,
     consumer_options,
 )
-from processor.kafka.topic_watch import Expected, TopicWatch
+from processor.kafka.topic_watch import INTERVAL_S, Expected, TopicWatch
 from processor.kafka.troubles import Troubles
 from processor.ports import CommittedOffset, RawRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
 
+AWAY_S: Final = 3 * INTERVAL_S  # a Kafka that was silent for so long will not answer now
+CALM_S: Final = 6.0  # other members hear of a rebalance at their next heartbeat, within 3 s
 MAX_POLL_INTERVAL_MS: Final = 300_000
 EXPECT_NOTHING: Final = Expected()
 
@@ -89,6 +92,8 @@ class KafkaSource:
             self._config["session.timeout.ms"] = session
             if session_timeout_ms:
                 self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
+        self._where = bootstrap_servers, user, group_id
+        self._monotonic_s = monotonic_s
         self._listener: RebalanceListener | None = None
         self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
         self._topics = TopicWatch(bootstrap_servers, user, expected.identities, monotonic_s)
@@ -211,15 +216,29 @@ class KafkaSource:
     def rejoin(self) -> None:
         listener = self._listener
         self._leaving = True
-        self._consumer.close()
+        self._leave()
         self._consumer = built(Consumer, self._config)
         self._forget()
         if listener is not None:
             self.subscribe(listener)
 
     def close(self) -> None:
-        self._consumer.close()
+        self._leave()
         self._forget()
+
+    def _is_away(self) -> bool:
+        silent_s = self.silent_s()
+        return AWAY_S < silent_s < float("inf")
+
+    def _leave(self) -> None:
+        """In the middle of a rebalance the group would not hear of it: that is awaited."""
+        if not self._told_by_epoch and self._listener is not None and not self._is_away():
+            calm = Calm(*self._where)
+            until_s = self._monotonic_s() + CALM_S
+            while self._monotonic_s() < until_s and not (self._joined and calm.is_there()):
+                self._consumer.pause(self._places(self._assigned))
+                self._consumer.poll(0.2)  # what it hands out is read again by the next owner
+        self._consumer.close()
 
     # -- what the outbox asks ----------------------------------------------------------------
 

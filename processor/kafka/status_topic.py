@@ -111,12 +111,10 @@ class KafkaOutbox:
         self._reader = StatusReader(bootstrap_servers, self._options, names.group_id, names.status)
         self._producer: TransactionalProducer | None = None
         self._rivals = Rivals(transactional_id, time.monotonic, SystemRandom())
-        self._until_s: float | None = None  # when we are to have left
+        self._until_s = float("inf")  # when we are to have left
 
     def hurry(self, within_s: float) -> None:
         self._until_s = time.monotonic() + within_s
-        if self._producer is not None:
-            self._producer.until_s = self._until_s
 
     def renew(self) -> None:
         self._discard()
@@ -128,6 +126,7 @@ class KafkaOutbox:
             self._transactional_id,
             self._transaction_timeout_ms,
             topics_max_bytes=self._max_bytes,
+            until_s=lambda: self._until_s,
         )
         try:
             producer.open()
@@ -144,7 +143,7 @@ class KafkaOutbox:
         member = self._group.member()
         if member is None:
             return Aborted("we are no member of the group now")
-        if self._producer is None and self._until_s is not None:
+        if self._producer is None and self._until_s < float("inf"):
             return Aborted("no producer, and no time for a new one")
         try:
             if self._producer is None:
