@@ -230,7 +230,8 @@ class Worker:
             if not self._fenced:
                 running = self._reading.positions.keys() & partitions
                 self._publish({p: [] for p in running}, flush=True, hand_over=False)
-                if self._closed:
+                if self._closed:  # not of those whose store has failed meanwhile: they are closed
+                    running = self._reading.positions.keys() & running
                     self._owed_left += sum(self._p.store.owed_count(p).total for p in running)
         except StoreFailed as failure:
             self._restore_again(failure)

@@ -385,18 +385,6 @@ def test_brokers_that_do_not_answer_end_with_75(stage: Stage) -> None:
     assert said.startswith("processor: ")
 
 
-def test_a_topic_full_of_poison_stops_the_process_with_1_and_commits_nothing(
-    stage: Stage,
-) -> None:
-    values: list[bytes | None] = [b"not an event"] * 200
-    stage.cluster.produce(stage.names.events, 0, values)
-    code, said = ended(stage.start("one"))
-    assert code == 1
-    assert said.startswith("processor: stopped: ")
-    assert stage.unread() == 200
-    assert Ledger(stage).letters.read() == []
-
-
 def test_the_reason_of_a_row_that_salesforce_refuses_is_in_one_dead_letter(stage: Stage) -> None:
     traffic = past_traffic(60, SEED + 4)
     wanted = expected(traffic)
