@@ -16,7 +16,7 @@ from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
 from tests.patience import Patience, patient
 
 SETTINGS = OrgSettings()
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 
 
 def task_id(number: int) -> str:
