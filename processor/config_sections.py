@@ -349,7 +349,10 @@ class Worker:
 class Http:
     """/metrics, /healthz, /readyz."""
 
-    host: str = field(default="0.0.0.0", metadata=_about(TEXT, "address to listen on"))  # noqa: S104 - a scraper is elsewhere
+    host: str = field(
+        default="0.0.0.0",  # noqa: S104 - a scraper is elsewhere
+        metadata=_about(TEXT, "address to listen on; :: is every one, IPv6 and IPv4"),
+    )
     port: int = field(default=9108, metadata=_about(whole(0, 65_535), "0: any free one"))
     health_limit_s: float = field(
         default=120.0,
