@@ -6,6 +6,7 @@ transactions (`membership`) is taken at the same moment, so that the two always 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -233,12 +234,15 @@ class KafkaSource:
     def _leave(self) -> None:
         """In the middle of a rebalance the group would not hear of it: that is awaited."""
         if not self._told_by_epoch and self._listener is not None and not self._is_away():
-            calm = Calm(*self._where)
-            until_s = self._monotonic_s() + CALM_S
-            while self._monotonic_s() < until_s and not (self._joined and calm.is_there()):
-                self._consumer.pause(self._places(self._assigned))
-                self._consumer.poll(0.2)  # what it hands out is read again by the next owner
+            with contextlib.suppress(RuntimeError):  # the client is closed already
+                self._await_calm(self._monotonic_s() + CALM_S)
         self._consumer.close()
+
+    def _await_calm(self, until_s: float) -> None:
+        calm = Calm(*self._where)
+        while self._monotonic_s() < until_s and not (self._joined and calm.is_there()):
+            self._consumer.pause(self._places(self._assigned))
+            self._consumer.poll(0.2)  # what it hands out is read again by the next owner
 
     # -- what the outbox asks ----------------------------------------------------------------
 

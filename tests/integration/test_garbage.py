@@ -31,7 +31,8 @@ def stage(kafka: Broker, tmp_path: Path) -> Iterator[Stage]:
 
 def send(stage: Stage, partition: int, reports: list[Report]) -> None:
     encoders = stage.encoders()
-    producer = Producer({"bootstrap.servers": stage.bootstrap_servers})
+    in_order = {"enable.idempotence": True}  # else a retry may put one batch before another
+    producer = Producer({"bootstrap.servers": stage.bootstrap_servers, **in_order})
     for report in reports:
         value, key = encoders.value(report), report.key.encode()
         producer.produce(stage.names.events, value, key, partition, timestamp=report.timestamp_ms)
