@@ -33,6 +33,16 @@ def merge(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     return merged
 
 
+def is_later(at: int, value: str | None, known_at: int, known: str | None) -> bool:
+    """Whether a value replaces another in a last-writer register: the later, then the greater.
+
+    A value once known is never blanked by an event that lacks it.
+    """
+    if value is None or known is None:
+        return known is None
+    return (at, value) > (known_at, known)
+
+
 def resolve(history: Mapping[int, int]) -> int:
     """A history (never empty) -> the current status code.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from processor.core.collapse import merge, resolve
+from processor.core.collapse import is_later, merge, resolve
 from processor.core.events import MessageState
 
 
@@ -81,9 +81,7 @@ def _takes_nothing_back(before: MessageState, after: MessageState) -> bool:
 def _later(
     one_at: int, one: str | None, other_at: int, other: str | None
 ) -> tuple[int, str | None]:
-    """A last-writer register: the later value, then the greater. A known one is never blanked."""
-    if one is None or other is None:
-        if one is other:
-            return max(one_at, other_at), None
-        return (one_at, one) if other is None else (other_at, other)
-    return max([(one_at, one), (other_at, other)])
+    """What a last-writer register comes to."""
+    if one == other:
+        return max(one_at, other_at), one
+    return (other_at, other) if is_later(other_at, other, one_at, one) else (one_at, one)

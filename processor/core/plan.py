@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from processor.core.codes import CODES, Stage
-from processor.core.collapse import all_at_once, hides_progress, in_conflict, resolve
+from processor.core.collapse import all_at_once, hides_progress, in_conflict, is_later, resolve
 from processor.core.due import Rules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.errors import Rejected
@@ -153,11 +153,11 @@ def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford mo
             dropped.append((code, "duplicate"))
         if task_id == draft.task_id:
             draft.task_at = max(at, draft.task_at)
-        elif _is_later(at, task_id, draft.task_at, draft.task_id):
+        elif is_later(at, task_id, draft.task_at, draft.task_id):
             draft.task_at, draft.task_id = at, task_id
         if account_id == draft.account_id:
             draft.account_at = max(at, draft.account_at)
-        elif _is_later(at, account_id, draft.account_at, draft.account_id):
+        elif is_later(at, account_id, draft.account_at, draft.account_id):
             draft.account_at, draft.account_id = at, account_id
     result.stream_time = stream_time
     result.counts.update(dropped)
@@ -172,16 +172,6 @@ def _open(event: DeliveryEvent, at: int, old: MessageState | None, horizon: int)
     if at < horizon:
         return None
     return _Draft(None, {}, task_id, at, account_id, at, [])
-
-
-def _is_later(at: int, value: str | None, known_at: int, known: str | None) -> bool:
-    """Whether a value replaces another in a last-writer register: the later, then the greater.
-
-    A value once known is never blanked by an event that lacks it.
-    """
-    if value is None or known is None:
-        return known is None
-    return (at, value) > (known_at, known)
 
 
 def _finish(
