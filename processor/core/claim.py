@@ -29,6 +29,7 @@ class Claim:
         self._org = org
         self._adopted = frozenset(adopted)
         self._met: dict[int, Mark] = {}
+        self._judged_as = ""
 
     @property
     def ours(self) -> Identity:
@@ -53,8 +54,11 @@ class Claim:
 
     def require(self) -> None:
         """The org's id may become known late. Raises StopProcessing when it is another's."""
-        for kept in self._met.values():
-            self._judge(kept)
+        org = self._org() or ""
+        if org != self._judged_as:
+            for kept in self._met.values():
+                self._judge(kept)
+            self._judged_as = org
 
     def holds(self) -> bool:
         """Whether, as far as is known, all that was met is ours. From any thread."""
