@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from processor.clock import SystemClock
-from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, topics
+from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, not_ours, topics
 from processor.commands.loading import load
 from processor.config import Settings
-from processor.core.mark import Identity
 from processor.errors import ConfigError, ProcessorError
-from processor.kafka.provenance import Provenance, problems
+from processor.kafka.provenance import Provenance
 from processor.kafka.rights import judge_rights
 from processor.kafka.topic_rules import Finding
 from processor.logs import set_up_logging
@@ -90,14 +89,10 @@ def _provenance(settings: Settings) -> Iterable[Line]:
     try:
         events = house.find(kafka.events_topic)
     except ConfigError:  # it is missing, which is told already
-        events_id, committed = "", {}
-    else:
-        events_id = events.identity
-        committed = known.committed(kafka.events_topic, events.partitions)
+        events = None
+    committed = known.committed(kafka.events_topic, events.partitions) if events else {}
     kept = known.last(kafka.status_topic, status.partitions) if status else {}
-    ours = Identity(kafka.group_id, "", status.identity if status else "", events_id)
-    adopted = frozenset(kafka.adopt_statuses_of)
-    wrong = problems(ours, committed, kept, adopted, status_missing=status is None)
+    wrong = not_ours(kafka, events, status, committed, kept)
     if not wrong and (committed or kept):
         yield Level.OK, f"{kafka.status_topic}: goes with the offsets of group {kafka.group_id}"
     for why in wrong:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -13,10 +13,11 @@ from prometheus_client import CollectorRegistry
 
 from processor.clock import SystemClock
 from processor.config import Settings
+from processor.config_sections import Kafka
 from processor.core.breaker import BreakerRules
 from processor.core.claim import Claim
 from processor.core.due import Rules
-from processor.core.mark import Identity
+from processor.core.mark import Identity, Mark
 from processor.core.report import DecodeStats, ReportRules
 from processor.errors import ConfigError, Unavailable
 from processor.http import Heartbeat, HttpServer
@@ -27,6 +28,7 @@ from processor.kafka.registry import Registry, prefix_for
 from processor.kafka.source import KafkaSource
 from processor.kafka.status_codec import StatusCodec
 from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
+from processor.kafka.topic_rules import Found
 from processor.kafka.topic_watch import Expected
 from processor.kafka.topics import Facts, Topics
 from processor.machine import too_few_files
@@ -156,11 +158,25 @@ def _topics_of_ours(settings: Settings) -> Facts:
         return house.ensure()
     # A group that has written to the topic need not look whose it is: each restore does.
     kept = known.last(kafka.status_topic, status.partitions) if status and not committed else {}
-    ours = Identity(kafka.group_id, "", status.identity if status else "", events.identity)
-    adopted = frozenset(kafka.adopt_statuses_of)
-    if wrong := problems(ours, committed, kept, adopted, status_missing=status is None):
+    if wrong := not_ours(kafka, events, status, committed, kept):
         raise ConfigError("; ".join(wrong))
     return house.ensure()
+
+
+def not_ours(
+    kafka: Kafka,
+    events: Found | None,
+    status: Found | None,
+    committed: Mapping[int, Mark],
+    kept: Mapping[int, Mark],
+) -> list[str]:
+    """Why the group's offsets, or the records of the status topic, are not for us to go on with.
+    A topic that is missing is None.
+    """
+    ids = [topic.identity if topic else "" for topic in (status, events)]
+    ours = Identity(kafka.group_id, "", *ids)
+    adopted = frozenset(kafka.adopt_statuses_of)
+    return problems(ours, committed, kept, adopted, status_missing=status is None)
 
 
 def topics(settings: Settings) -> Topics:
