@@ -6,9 +6,10 @@ from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
+from processor.kafka.status_wire import MAX_STATUS_BYTES
 
 DEAD_LETTER_RETENTION_S: Final = 30 * 86_400.0
-STATUS_BYTES: Final = 16_384  # ids, and a history that holds every code that there can be
+STATUS_BYTES: Final = 2 * MAX_STATUS_BYTES  # with its key, its mark and the batch around it
 HEADROOM_BYTES: Final = 65_536  # for a dead letter's headers, beyond the largest event
 
 
