@@ -20,6 +20,7 @@ from processor.errors import Unavailable
 from processor.sandbox.broker import Broker, InProcessBroker, RealBroker, TopicNames
 from processor.sandbox.demo import DemoOptions, DemoReport
 from processor.sandbox.demo_dead_letters import DeadLetters
+from processor.sandbox.demo_interrupt import interruptible
 from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD, judge
 from processor.sandbox.demo_outage import Outage, Phase, single_faults
 from processor.sandbox.demo_processor import Processor, start
@@ -74,12 +75,14 @@ class Demo:
         self._sent = 0
         self._all_sent = False
         self._drained = False
+        self._meet_interrupt: Callable[[], None] = lambda: None
         self._began_s = self._ended_s = time.monotonic()
         self._began_ms = 0
 
     def run(self) -> DemoReport:
         """Raises what any of the parts raises, and KeyboardInterrupt before there is a report."""
         with ExitStack() as stack:
+            self._meet_interrupt = stack.enter_context(interruptible())
             broker: Broker = RealBroker() if self._options.broker == "kafka" else InProcessBroker()
             stack.enter_context(broker)
             org = stack.enter_context(SandboxOrg(settings=_org_settings()))
@@ -90,6 +93,7 @@ class Demo:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="processor-demo-"))
             processor = start(_settings(broker, org, folder), broker)
             stack.callback(processor.close)
+            self._meet_interrupt()
             if self._options.faults:
                 self._outage = Outage(org, self._wanted.events)
             self._began_s, self._began_ms = time.monotonic(), time.time_ns() // 1_000_000
@@ -105,6 +109,7 @@ class Demo:
 
             def look() -> Progress:
                 wait_for([worker], LOOK_EVERY_S)
+                self._meet_interrupt()
                 return self._look(processor, org, letters)
 
             self._watch(worker, producer, look)
