@@ -16,7 +16,7 @@ from processor.commands.loading import load
 from processor.config import Settings
 from processor.config_sections import DAY_S
 from processor.errors import ConfigError
-from processor.kafka.options import producer_options
+from processor.kafka.options import built, producer_options
 from processor.kafka.produce import EventEncoder, Outlook, Summary, produce_lines
 from processor.kafka.producer import batching
 from processor.kafka.registry import prefix_for
@@ -50,11 +50,12 @@ def _send(stream: BinaryIO, settings: Settings, *, keep_time: bool) -> Summary:
     register = settings.schema_registry.register
     prefix = prefix_for(schema, kafka.events_topic, registry, register=register)
     encoder = EventEncoder(schema, prefix)
-    producer = Producer(
+    producer = built(
+        Producer,
         # Java's partitioner: a message whose other reports came from there stays in one partition.
         {"partitioner": "murmur2_random", "error_cb": Troubles("send events").tell}
         | producer_options(kafka.bootstrap_servers, kafka.options)
-        | batching(kafka.options, events.max_bytes)
+        | batching(kafka.options, events.max_bytes),
     )
     outlook = Outlook(
         settings.salesforce.task_id_metadata_key,

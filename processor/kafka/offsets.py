@@ -83,6 +83,11 @@ class LogEnds:
         self._asked: dict[int, Answer] = {}
         self._asked_at = float("-inf")
         self._known: dict[int, tuple[int, float]] = {}  # the end, and when it was told
+        self._answered_at = float("-inf")
+
+    def silent_s(self) -> float:
+        """For how long Kafka has told no end; infinite: it never has."""
+        return self._monotonic_s() - self._answered_at
 
     def latest(self, partitions: Collection[int]) -> Mapping[int, int]:
         """What is known of these partitions. One not heard of, or not for long, is left out."""
@@ -91,7 +96,8 @@ class LogEnds:
             if answer.done():
                 del self._asked[partition]
                 if answer.exception() is None:
-                    self._known[partition] = answer.result().offset, self._monotonic_s()
+                    self._answered_at = self._monotonic_s()
+                    self._known[partition] = answer.result().offset, self._answered_at
                 else:
                     failed = True
         if failed:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from processor.errors import ConfigError
 
@@ -57,6 +58,7 @@ RESERVED: Final[Mapping[str, str]] = {
 """Properties that can't be set by a user, and why."""
 
 _log: Final = logging.getLogger(f"{__name__}.librdkafka")
+_log.setLevel(logging.DEBUG)  # what there is of it, the user has asked for: see `connection`
 _CREATING: Final = re.compile(r"^Failed to create (consumer|producer): ")
 _CONSUMER_ONLY: Final = frozenset(
     (
@@ -183,10 +185,13 @@ def built(make: Callable[[dict[str, Any]], Client], config: dict[str, Any]) -> C
     """A client. Raises ConfigError for an option that librdkafka does not take.
 
     What librdkafka logs (see `connection`) goes to our log: a fatal error has no level that would
-    keep it off standard error.
+    keep it off standard error. It is handed over when the client is polled. Nobody polls an admin
+    client, which would keep every line for ever; it has no fatal errors, so its log stays as it is.
     """
+    if make is not AdminClient:
+        config = {**config, "logger": _log}
     try:
-        return make({**config, "logger": _log})
+        return make(config)
     except KafkaException as error:
         raise ConfigError(f"Kafka options: {error.args[0].str()}") from None
 

@@ -199,7 +199,8 @@ class KafkaSource:
         return self._joined and not self._topics.gone()
 
     def silent_s(self) -> float:
-        return self._topics.silent_s()
+        # Where Kafka tells no ids, only the ends are asked for.
+        return min(self._topics.silent_s(), self._log_ends.silent_s())
 
     def at_end(self, partition: int) -> bool:
         end = self._ends_seen.get(partition)

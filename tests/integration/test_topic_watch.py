@@ -69,7 +69,9 @@ def test_an_end_that_was_told_long_ago_says_nothing_of_the_lag(cluster: Kafka) -
     names, clock = cluster.topics(1), HandTurnedClock()
     cluster.produce(names.events, 0, [b"1", b"2"])
     ends = LogEnds(cluster.bootstrap_servers, {}, names.events, clock.monotonic_s)
+    assert ends.silent_s() == float("inf")
     until(lambda: ends.latest({0}) == {0: 2})
+    assert ends.silent_s() == 0
     clock.seconds += LAG_STALE_S
-    assert ends.latest({0}) == {}
+    assert (ends.latest({0}), ends.silent_s()) == ({}, LAG_STALE_S)
     until(lambda: ends.latest({0}) == {0: 2})
