@@ -24,11 +24,11 @@ check: setup ## formatting, lint, types, and the rules of the house
 	.venv/bin/python -m pytest -q tests/test_tidy.py
 
 test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped where they are missing)
-	@.venv/bin/python -m tests.forecast
+	@.venv/bin/python -m tests.support.forecast
 	.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-quick: setup ## those that need no Java and no patience: a minute or two
-	@.venv/bin/python -m tests.forecast --quick
+	@.venv/bin/python -m tests.support.forecast --quick
 	SIM_SEEDS=50 .venv/bin/python -m pytest -n auto -m "$(QUICK)"
 
 coverage: setup ## the core's tests alone, which must reach every branch of the core

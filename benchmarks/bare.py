@@ -14,8 +14,8 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 from fastavro import parse_schema, schemaless_reader
 
 from benchmarks.feed import EVENTS_TOPIC, PARTITIONS
-from processor.kafka.framing import SINGLE_OBJECT_SIZE
-from processor.resources import schema_text
+from processor.kafka.avro.framing import SINGLE_OBJECT_SIZE
+from processor.kafka.avro.schemas import schema_text
 
 BATCH = 50_000
 

@@ -11,10 +11,10 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from processor.kafka.framing import single_object_prefix
-from processor.kafka.produce import EventEncoder
-from processor.resources import schema_text
-from processor.sandbox.traffic import Mix, Report, Traffic, spoiled
+from processor.commands.produce.events import EventEncoder
+from processor.kafka.avro.framing import single_object_prefix
+from processor.kafka.avro.schemas import schema_text
+from processor.sandbox.traffic.generator import Mix, Report, Traffic, spoiled
 
 EVENTS_TOPIC: Final = "bench.events"
 DEAD_LETTER_TOPIC: Final = "bench.dead-letters"

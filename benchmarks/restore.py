@@ -29,10 +29,10 @@ from confluent_kafka.cimpl import NewTopic
 
 from processor.core.events import MessageState, Outcome
 from processor.errors import ConfigError
-from processor.kafka.framing import single_object_prefix
-from processor.kafka.status_codec import StatusCodec
-from processor.resources import schema_text
-from processor.sandbox.kafka_server import KafkaServer
+from processor.kafka.avro.framing import single_object_prefix
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.avro.status_codec import StatusCodec
+from processor.sandbox.servers.kafka import KafkaServer
 
 REPEATED: Final = 0.2  # messages with an earlier record that compaction has not removed yet
 OWED: Final = 0.02

@@ -14,16 +14,16 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.worker import Timed
-from processor.clock import SystemClock
-from processor.core.claim import Claim
 from processor.core.due import Rules
-from processor.kafka.framing import single_object_prefix
+from processor.kafka.avro.framing import single_object_prefix
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.avro.status_codec import StatusCodec
+from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
-from processor.kafka.status_codec import StatusCodec
-from processor.kafka.status_topic import KafkaOutbox, Names
-from processor.resources import schema_text
-from processor.state import LmdbStore
-from processor.takeover import Takeover, Takeovers
+from processor.runtime.clock import SystemClock
+from processor.store.store import LmdbStore
+from processor.worker.claim import Claim
+from processor.worker.restoration import Takeover, Takeovers
 
 DAY_MS = 86_400_000
 SAMPLES = 12

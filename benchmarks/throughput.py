@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.feed import EVENTS_TOPIC, PARTITIONS, fill
 from processor.errors import ConfigError
-from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.servers.kafka import KafkaServer
 
 
 def main() -> int:

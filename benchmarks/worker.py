@@ -18,20 +18,20 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
-from processor.clock import SystemClock
-from processor.core.claim import Claim
 from processor.core.due import Rules
-from processor.core.report import DecodeStats, ReportRules
-from processor.kafka.avro import AvroDecoder
-from processor.kafka.framing import single_object_prefix
+from processor.core.report.fields import DecodeStats, ReportRules
+from processor.kafka.avro.decoder import AvroDecoder
+from processor.kafka.avro.framing import single_object_prefix
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.avro.status_codec import StatusCodec
+from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
-from processor.kafka.status_codec import StatusCodec
-from processor.kafka.status_topic import KafkaOutbox, Names
-from processor.metrics import Metrics
 from processor.ports import Owed, Result, Settled
-from processor.resources import schema_text
-from processor.state import LmdbStore
-from processor.worker import Limits, Ports, Worker
+from processor.runtime.clock import SystemClock
+from processor.runtime.metrics import Metrics
+from processor.store.store import LmdbStore
+from processor.worker.claim import Claim
+from processor.worker.cycle import Limits, Ports, Worker
 
 FIELDS = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
 DAY_MS = 86_400_000

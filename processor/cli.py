@@ -167,7 +167,7 @@ def _produce(parser: argparse.ArgumentParser) -> None:
     )
 
     def command(options: argparse.Namespace) -> int:
-        from processor.commands.produce import produce
+        from processor.commands.produce.command import produce
 
         return produce(options.config, options.file, keep_time=options.keep_time)
 
@@ -192,7 +192,7 @@ def _rekey(parser: argparse.ArgumentParser) -> None:
     )
 
     def command(options: argparse.Namespace) -> int:
-        from processor.commands.rekey import rekey
+        from processor.commands.rekey.command import rekey
 
         return rekey(
             options.config,
@@ -211,7 +211,7 @@ def _forget(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("message_id", metavar="MESSAGE_ID")
 
     def command(options: argparse.Namespace) -> int:
-        from processor.commands.forget import forget
+        from processor.commands.forget.command import forget
 
         return forget(options.config, options.message_id)
 
@@ -242,7 +242,7 @@ def _health(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
-    from processor.sandbox import demo
+    from processor.sandbox.demo import command as demo
 
     demo.add_arguments(parser)
     parser.set_defaults(command=demo.main)

@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from tests.patience import patient
+from tests.support.patience import patient
 
 # How long an example takes says more of the machine than of the code. What CI finds, it finds
 # again; elsewhere each run tries something else, and prints how to repeat it.

@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
-from processor.clock import SystemClock
 from processor.commands.compose import STATUS_SCHEMA, connect_registry, login, not_ours, topics
 from processor.commands.loading import load
-from processor.config import Settings
+from processor.config.settings import Settings
 from processor.errors import ConfigError, ProcessorError
-from processor.kafka.provenance import Provenance
-from processor.kafka.rights import judge_rights
-from processor.kafka.topic_rules import Finding
-from processor.logs import set_up_logging
-from processor.machine import too_few_files
-from processor.resources import schema_text
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.topics.provenance import Provenance
+from processor.kafka.topics.rights import judge_rights
+from processor.kafka.topics.rules import Finding
+from processor.runtime.clock import SystemClock
+from processor.runtime.logs import set_up_logging
+from processor.runtime.machine import too_few_files
 from processor.salesforce.client import Client
-from processor.state_faults import outlook
+from processor.store.faults import outlook
 
 
 class Level(StrEnum):

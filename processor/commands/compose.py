@@ -11,35 +11,35 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from processor.clock import SystemClock
-from processor.config import Settings
-from processor.config_sections import Kafka
+from processor.config.sections import Kafka
+from processor.config.settings import Settings
 from processor.core.breaker import BreakerRules
-from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.core.mark import Identity, Mark
-from processor.core.report import DecodeStats, ReportRules
+from processor.core.report.fields import DecodeStats, ReportRules
 from processor.errors import ConfigError, Unavailable
-from processor.http import Heartbeat, HttpServer
-from processor.kafka.avro import AvroDecoder
+from processor.kafka.avro.decoder import AvroDecoder
+from processor.kafka.avro.registry import Registry, prefix_for
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.avro.status_codec import StatusCodec
 from processor.kafka.keys import KeyWatch
-from processor.kafka.provenance import Provenance, problems
-from processor.kafka.registry import Registry, prefix_for
+from processor.kafka.outbox import KafkaOutbox, MaxBytes, Names
 from processor.kafka.source import KafkaSource
-from processor.kafka.status_codec import StatusCodec
-from processor.kafka.status_topic import KafkaOutbox, MaxBytes, Names
-from processor.kafka.topic_rules import Found
-from processor.kafka.topic_watch import Expected
-from processor.kafka.topics import Facts, Topics
-from processor.machine import too_few_files
-from processor.metrics import Metrics
+from processor.kafka.topics.provenance import Provenance, problems
+from processor.kafka.topics.rules import Found
+from processor.kafka.topics.topics import Facts, Topics
+from processor.kafka.topics.watch import Expected
 from processor.ports import Clock
-from processor.resources import schema_text
+from processor.runtime.clock import SystemClock
+from processor.runtime.http import Heartbeat, HttpServer
+from processor.runtime.machine import too_few_files
+from processor.runtime.metrics import Metrics
 from processor.salesforce.client import Client, Login
 from processor.salesforce.status_codes import BY_CODE
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
-from processor.state import LmdbStore
-from processor.worker import Limits, Ports, Worker
+from processor.store.store import LmdbStore
+from processor.worker.claim import Claim
+from processor.worker.cycle import Limits, Ports, Worker
 
 log = logging.getLogger(__name__)
 

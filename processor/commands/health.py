@@ -5,8 +5,8 @@ from __future__ import annotations
 import http.client
 from typing import Final
 
-from processor.config import load_settings
-from processor.http import loopback_of
+from processor.config.settings import load_settings
+from processor.runtime.http import loopback_of
 
 TIMEOUT_S: Final = 4.0
 

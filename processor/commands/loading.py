@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processor.config import Settings, load_settings
-from processor.kafka.options import refused
+from processor.config.settings import Settings, load_settings
+from processor.kafka.client.options import refused
 
 
 def load(config: str | None, needs: Iterable[str] = ("kafka",)) -> Settings:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from processor.cli import EXIT_INTERRUPTED, EXIT_WRONG
 from processor.commands.loading import load
-from processor.logs import set_up_logging
-from processor.machine import prepare
+from processor.runtime.logs import set_up_logging
+from processor.runtime.machine import prepare
 
 if TYPE_CHECKING:
     from processor.commands.compose import Application

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from processor.clock import SystemClock
 from processor.commands.compose import EVENT_SCHEMA, STATUS_SCHEMA, connect_registry
-from processor.config import load_settings
+from processor.config.settings import load_settings
 from processor.errors import ConfigError
-from processor.kafka.registry import register_schemas
-from processor.resources import schema_text
+from processor.kafka.avro.registry import register_schemas
+from processor.kafka.avro.schemas import schema_text
+from processor.runtime.clock import SystemClock
 
 
 def register(config: str | None) -> int:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 
 from processor.core.events import DeliveryEvent
-from processor.core.report import EARLIEST_STAMP
+from processor.core.report.fields import EARLIEST_STAMP
 from processor.kafka.headers import headers_of
 from processor.ports import DeadLetter, RawRecord
 

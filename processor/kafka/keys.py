@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from processor.core.events import DeliveryEvent
-from processor.core.report import DecodeStats
+from processor.core.report.fields import DecodeStats
 from processor.errors import Rejected
 from processor.kafka.partitioners import choosers
 from processor.ports import Decoder, RawRecord

@@ -23,11 +23,11 @@ from confluent_kafka import (
 from processor.core.events import MessageState
 from processor.core.mark import HEADER
 from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
-from processor.kafka import client_errors
+from processor.kafka.client import error_codes
+from processor.kafka.client.error_log import Troubles
+from processor.kafka.client.options import Options, built, consumer_options
+from processor.kafka.group.offsets import Answer, Offsets
 from processor.kafka.headers import headers_of
-from processor.kafka.offsets import Answer, Offsets
-from processor.kafka.options import Options, built, consumer_options
-from processor.kafka.troubles import Troubles
 from processor.ports import RawRecord, Restored
 
 MAX_BUFFERED: Final = 50_000  # records held for a partition while another one is stepped
@@ -215,11 +215,11 @@ class KafkaRestore:
             raise Unavailable(f"{self._topic} does not tell where it ends: {why}") from None
 
     def _on_event(self, error: KafkaError, offset: int | None) -> None:
-        if error.code() == client_errors.PARTITION_EOF:
+        if error.code() == error_codes.PARTITION_EOF:
             # Positions stop before a trailing transaction marker; the end does not.
             if offset is not None:
                 self._position = max(self._position, offset)
-        elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET):
+        elif error.code() in (KafkaError.OFFSET_OUT_OF_RANGE, error_codes.AUTO_OFFSET_RESET):
             raise StoreFailed(
                 f"the status topic no longer holds offset {self._position} of partition "
                 f"{self._partition}, where the store stands"

@@ -22,19 +22,19 @@ from confluent_kafka import (
 )
 
 from processor.errors import StopProcessing
-from processor.kafka import client_errors
-from processor.kafka.calm import Calm
-from processor.kafka.membership import fencing_metadata
-from processor.kafka.offsets import LogEnds
-from processor.kafka.options import (
+from processor.kafka.client import error_codes
+from processor.kafka.client.error_log import Troubles
+from processor.kafka.client.options import (
     DEFAULT_SESSION_TIMEOUT_MS,
     Options,
     built,
     checked,
     consumer_options,
 )
-from processor.kafka.topic_watch import INTERVAL_S, Expected, TopicWatch
-from processor.kafka.troubles import Troubles
+from processor.kafka.group.membership import fencing_metadata
+from processor.kafka.group.offsets import LogEnds
+from processor.kafka.group.rebalance import Calm
+from processor.kafka.topics.watch import INTERVAL_S, Expected, TopicWatch
 from processor.ports import CommittedOffset, RawRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ CALM_S: Final = 6.0  # other members hear of a rebalance at their next heartbeat
 MAX_POLL_INTERVAL_MS: Final = 300_000
 EXPECT_NOTHING: Final = Expected()
 
-_DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, client_errors.AUTO_OFFSET_RESET))
+_DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, error_codes.AUTO_OFFSET_RESET))
 
 
 class KafkaSource:
@@ -335,7 +335,7 @@ class KafkaSource:
             if error is None:
                 continue
             started = partition in self._next
-            if error.code() == client_errors.PARTITION_EOF:
+            if error.code() == error_codes.PARTITION_EOF:
                 if started and partition is not None and offset is not None:
                     self._ends_seen[partition] = offset
                     self._troubles.over()

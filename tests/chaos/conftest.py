@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer, Listener
+from processor.sandbox.servers.kafka import KafkaServer, Listener
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import NAMES
 from tests.integration.kit import real

@@ -6,8 +6,8 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from processor.sandbox.demo_judge import CODE_FIELD, VERSION_FIELD
-from processor.sandbox.org import SandboxOrg, Write
+from processor.sandbox.demo.judge import CODE_FIELD, VERSION_FIELD
+from processor.sandbox.org.server import SandboxOrg, Write
 
 
 class AsSent:

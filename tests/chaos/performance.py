@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping
 
 from processor.cli import EXIT_UNAVAILABLE
-from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.servers.kafka import KafkaServer
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Deed, What
 from tests.integration.stage import Feed, Process, Stage
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 STOP_TIMEOUT_S = 45.0
 READY_TIMEOUT_S = 120.0  # a start in vain, and a group that is slow to give out partitions

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from processor.sandbox.org import Fault, FaultKind, RequestKind
+from processor.sandbox.org.server import Fault, FaultKind, RequestKind
 from tests.integration.stage import SESSION_TIMEOUT_S, UNKNOWN_AFTER_S
 
 ROUND_S = 40.0

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer
-from processor.sandbox.traffic import Mix
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.servers.kafka import KafkaServer
+from processor.sandbox.traffic.generator import Mix
+from processor.sandbox.traffic.oracle import expected
 from tests.chaos.order import AsSent, longest_backwards_s
 from tests.chaos.performance import Performance
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import ROUND_S, schedule
 from tests.integration.ledger import Ledger
 from tests.integration.stage import SESSION_TIMEOUT_S, UNKNOWN_AFTER_S, Stage, past_traffic
-from tests.patience import patient
+from tests.support.patience import patient
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", ROUND_S))
 SEED = int(os.environ.get("CHAOS_SEED", time.time_ns() // 86_400_000_000_000))

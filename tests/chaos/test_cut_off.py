@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer, Listener
-from processor.sandbox.org import Fault, FaultKind, RequestKind
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.org.server import Fault, FaultKind, RequestKind
+from processor.sandbox.servers.kafka import KafkaServer, Listener
+from processor.sandbox.traffic.oracle import expected
 from tests.chaos.proxy import Proxy
 from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import real
 from tests.integration.ledger import Ledger
 from tests.integration.stage import SESSION_TIMEOUT_S, Stage, past_traffic, wait
-from tests.patience import patient
+from tests.support.patience import patient
 
 SEED = 20_261_124
 LEASE_S = {"classic": SESSION_TIMEOUT_S / 2, "consumer": 45 / 2}

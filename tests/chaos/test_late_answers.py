@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from processor.ports import RawRecord
-from processor.sandbox.kafka_server import KafkaServer
+from processor.sandbox.servers.kafka import KafkaServer
 from tests.chaos.proxy import Proxy
 from tests.integration.kit import PATIENCE_S, Kafka, Member, until
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 pytestmark = [pytest.mark.kafka, pytest.mark.chaos]
 

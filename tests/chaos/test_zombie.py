@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from processor.sandbox.kafka_server import KafkaServer
-from processor.sandbox.org import Fault, FaultKind, RequestKind
-from processor.sandbox.traffic import Mix
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.org.server import Fault, FaultKind, RequestKind
+from processor.sandbox.servers.kafka import KafkaServer
+from processor.sandbox.traffic.generator import Mix
+from processor.sandbox.traffic.oracle import expected
 from tests.chaos.order import AsSent, longest_backwards_s
 from tests.integration.ledger import Ledger
 from tests.integration.stage import PARTITIONS, SESSION_TIMEOUT_S, Stage, past_traffic, wait
-from tests.patience import patient
+from tests.support.patience import patient
 
 # The zombie's request is applied when the new owner has written a newer status, and before the
 # new owner looks again at what it took over.

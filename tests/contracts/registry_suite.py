@@ -12,18 +12,18 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
-from processor.core.report import DecodeStats, ReportRules
+from processor.core.report.fields import DecodeStats, ReportRules
 from processor.errors import ConfigError, Rejected, Unavailable
-from processor.kafka.avro import AvroDecoder
-from processor.kafka.framing import confluent_prefix, single_object_prefix
-from processor.kafka.registry import (
+from processor.kafka.avro.decoder import AvroDecoder
+from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
+from processor.kafka.avro.registry import (
     GRACE_S,
     Registry,
     prefix_for,
     register_schemas,
 )
-from processor.kafka.status_codec import StatusCodec
-from tests.contracts.avro_kit import (
+from processor.kafka.avro.status_codec import StatusCodec
+from tests.kafka.avro.avro_kit import (
     EVENT_SCHEMA,
     NOW,
     STATUS_SCHEMA,

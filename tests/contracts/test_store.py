@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from processor.core.events import IN_HAND, MessageState
 from processor.errors import StoreFailed
 from processor.ports import Change, OwedCount, Store
-from processor.state import LmdbStore
-from tests.fakes.memory_store import MemoryStore
-from tests.fakes.states import HOUR, NOW, SMALL_TIMES, any_state, settled, state
+from processor.store.store import LmdbStore
+from tests.support.memory_store import MemoryStore
+from tests.support.states import HOUR, NOW, SMALL_TIMES, any_state, settled, state
 
 ORG = "default"
 

@@ -15,7 +15,7 @@ from processor.core.collapse import resolve
 from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.core.report import DecodeStats, ReportRules, compile_normaliser
+from processor.core.report.fields import DecodeStats, ReportRules, compile_normaliser
 from processor.errors import Rejected
 
 NOW = 1_700_000_000_000  # 2023-11-14T22:13:20Z

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.core.claim import Claim
 from processor.core.mark import Identity, Mark, is_adopted, parse, where_to_start
 from processor.errors import StopProcessing
+from processor.worker.claim import Claim
 
 OURS = Identity("group", "", "statuses", "events")
 NAMES = st.text(max_size=40)

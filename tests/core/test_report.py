@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processor.core.codes import CODES
 from processor.core.events import DeliveryEvent
-from processor.core.report import (
+from processor.core.report.fields import (
     EARLIEST_STAMP,
     DecodeStats,
     ReportRules,

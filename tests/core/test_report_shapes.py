@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.core.report_shapes import to_avro_report
+from processor.commands.produce.events import EventEncoder
+from processor.commands.produce.reports import read_lines
+from processor.core.report.shapes import to_avro_report
 from processor.errors import Rejected
-from processor.kafka.produce import EventEncoder
-from processor.reports import read_lines
-from processor.resources import schema_text
+from processor.kafka.avro.schemas import schema_text
 
 ENCODER = EventEncoder(schema_text("delivery_event.avsc"), b"")
 SAMPLES = Path(__file__).parent.parent / "data" / "delivery_reports.jsonl"

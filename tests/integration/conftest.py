@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer
-from processor.sandbox.registry_server import RegistryServer
+from processor.sandbox.servers.kafka import KafkaServer
+from processor.sandbox.servers.registry import RegistryServer
 from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names, real
 
 # So that a test need not wait for what takes a minute in production.

@@ -17,13 +17,13 @@ from confluent_kafka.cimpl import NewTopic
 from processor.core.events import MessageState, Outcome
 from processor.core.mark import parse
 from processor.errors import ConfigError, Rejected
-from processor.kafka.client_errors import PARTITION_EOF
+from processor.kafka.client.error_codes import PARTITION_EOF
+from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
-from processor.kafka.status_topic import KafkaOutbox, Names
 from processor.ports import Position, RawRecord, Restored, Transaction
-from processor.sandbox.java import JavaServer
-from tests.needs import do_without
-from tests.patience import Patience, patient
+from processor.sandbox.servers.java import JavaServer
+from tests.support.needs import do_without
+from tests.support.patience import Patience, patient
 
 __all__ = ["Names"]
 

@@ -13,16 +13,16 @@ from collections.abc import Iterable
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
 from processor.core.events import MessageState
-from processor.kafka.client_errors import PARTITION_EOF
+from processor.kafka.avro.registry import prefix_for
+from processor.kafka.avro.schemas import schema_text
+from processor.kafka.avro.status_codec import StatusCodec
+from processor.kafka.client.error_codes import PARTITION_EOF
 from processor.kafka.dead_letters import EVENT_TIME, PREFIX
-from processor.kafka.registry import prefix_for
-from processor.kafka.status_codec import StatusCodec
-from processor.resources import schema_text
-from processor.sandbox.demo_judge import Org, Verdict, judge
-from processor.sandbox.traffic import Report, Traffic
-from processor.sandbox.traffic_oracle import Expected, count
+from processor.sandbox.demo.judge import Org, Verdict, judge
+from processor.sandbox.traffic.generator import Report, Traffic
+from processor.sandbox.traffic.oracle import Expected, count
 from tests.integration.stage import PARTITIONS, PATIENCE_S, Stage, wait
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 Place = tuple[int, int]
 """Partition and offset of an event."""

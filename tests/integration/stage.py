@@ -21,15 +21,15 @@ import requests
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from processor.clock import SystemClock
-from processor.kafka.registry import Registry
-from processor.kafka.status_topic import Names
-from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
-from processor.sandbox.org import FieldSpec, OrgSettings, SandboxOrg, task_fields
-from processor.sandbox.traffic import Mix, Report, Traffic
-from processor.sandbox.traffic_to_kafka import Encoders, TrafficProducer
+from processor.kafka.avro.registry import Registry
+from processor.kafka.outbox import Names
+from processor.runtime.clock import SystemClock
+from processor.sandbox.demo.judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
+from processor.sandbox.org.server import FieldSpec, OrgSettings, SandboxOrg, task_fields
+from processor.sandbox.traffic.generator import Mix, Report, Traffic
+from processor.sandbox.traffic.producer import Encoders, TrafficProducer
 from tests.integration.kit import Kafka
-from tests.patience import Patience, patient
+from tests.support.patience import Patience, patient
 
 PARTITIONS = 6
 PATIENCE_S = 60.0

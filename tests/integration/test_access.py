@@ -16,14 +16,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from processor.sandbox.kafka_server import KafkaServer, Listener
-from processor.sandbox.traffic import Mix
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.servers.kafka import KafkaServer, Listener
+from processor.sandbox.traffic.generator import Mix
+from processor.sandbox.traffic.oracle import expected
 from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import PATIENCE_S, real
 from tests.integration.ledger import Ledger
 from tests.integration.stage import PARTITIONS, Stage, past_traffic
-from tests.patience import patient
+from tests.support.patience import patient
 
 USER, PASSWORD = "processor", "s3cr3t-of-the-user"
 DOCUMENT = Path(__file__).parents[2] / "docs" / "kafka-access.md"

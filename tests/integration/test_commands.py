@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from processor.sandbox.demo_judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
-from processor.sandbox.org import Fault, FaultKind, RequestKind
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.demo.judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD
+from processor.sandbox.org.server import Fault, FaultKind, RequestKind
+from processor.sandbox.traffic.oracle import expected
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger, header
 from tests.integration.stage import PARTITIONS, Process, Stage, past_traffic, wait
-from tests.needs import do_without
-from tests.patience import patient
+from tests.support.needs import do_without
+from tests.support.patience import patient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

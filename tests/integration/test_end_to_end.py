@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from processor.sandbox.org import Fault, FaultKind
-from processor.sandbox.traffic import Mix, Poison
-from processor.sandbox.traffic_oracle import Expected, expected
+from processor.sandbox.org.server import Fault, FaultKind
+from processor.sandbox.traffic.generator import Mix, Poison
+from processor.sandbox.traffic.oracle import Expected, expected
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, past_traffic, wait

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from processor.kafka.options import MIN_SESSION_TIMEOUT_MS
-from processor.kafka.producer import TRANSACTION_TIMEOUT_MS
+from processor.kafka.client.options import MIN_SESSION_TIMEOUT_MS
+from processor.kafka.client.producer import TRANSACTION_TIMEOUT_MS
 from processor.ports import (
     Aborted,
     Committed,
@@ -33,7 +33,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
-from tests.patience import Patience, patient
+from tests.support.patience import Patience, patient
 
 pytestmark = pytest.mark.kafka
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from processor.sandbox.java import free_ports
+from processor.sandbox.servers.java import free_ports
 from tests.integration.kit import Broker
 from tests.integration.stage import wait
-from tests.patience import patient
-from tests.test_docs import boxes
+from tests.project.test_docs import boxes
+from tests.support.patience import patient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

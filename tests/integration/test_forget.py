@@ -8,11 +8,11 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from processor.clock import SystemClock
-from processor.kafka.status_codec import StatusCodec
-from processor.sandbox.org import Fault, FaultKind
-from processor.sandbox.traffic_oracle import expected
-from processor.sandbox.traffic_to_kafka import TrafficProducer
+from processor.kafka.avro.status_codec import StatusCodec
+from processor.runtime.clock import SystemClock
+from processor.sandbox.org.server import Fault, FaultKind
+from processor.sandbox.traffic.oracle import expected
+from processor.sandbox.traffic.producer import TrafficProducer
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, past_traffic, wait

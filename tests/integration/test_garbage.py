@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from processor.sandbox.demo_judge import CODE_FIELD
-from processor.sandbox.traffic import Poison, Report
+from processor.sandbox.demo.judge import CODE_FIELD
+from processor.sandbox.traffic.generator import Poison, Report
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, wait

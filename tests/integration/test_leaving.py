@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from processor.sandbox.kafka_server import KafkaServer
-from processor.sandbox.org import Fault, FaultKind
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.org.server import Fault, FaultKind
+from processor.sandbox.servers.kafka import KafkaServer
+from processor.sandbox.traffic.oracle import expected
 from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import Broker, real
 from tests.integration.stage import PARTITIONS, SESSION_TIMEOUT_S, Stage, past_traffic, wait
-from tests.patience import patient
+from tests.support.patience import patient
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

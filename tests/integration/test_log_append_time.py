@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from processor.commands.produce.events import EventEncoder
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent
-from processor.core.report import DecodeStats, ReportRules
+from processor.core.report.fields import DecodeStats, ReportRules
 from processor.errors import Rejected
-from processor.kafka.avro import AvroDecoder
-from processor.kafka.framing import single_object_prefix
-from processor.kafka.produce import EventEncoder
-from tests.contracts.avro_kit import EVENT_SCHEMA, report
+from processor.kafka.avro.decoder import AvroDecoder
+from processor.kafka.avro.framing import single_object_prefix
 from tests.integration.kit import PATIENCE_S, Kafka, Member, Names
+from tests.kafka.avro.avro_kit import EVENT_SCHEMA, report
 
 pytestmark = pytest.mark.kafka
 

@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from processor.errors import Unavailable
-from processor.kafka.offsets import LogEnds, Offsets
+from processor.kafka.group.offsets import LogEnds, Offsets
 from tests.integration.kit import Broker
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from processor.kafka.partitioners import murmur2
-from processor.sandbox.demo_judge import CODE_FIELD
-from processor.sandbox.org import OrgSettings, SandboxOrg
+from processor.sandbox.demo.judge import CODE_FIELD
+from processor.sandbox.org.server import OrgSettings, SandboxOrg
 from tests.integration.kit import PATIENCE_S, Broker
 from tests.integration.stage import PARTITIONS, Process, Stage, wait
 

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from processor.errors import ConfigError, StopProcessing, Unavailable
-from processor.kafka import producer as producer_module
-from processor.kafka.producer import batching
-from processor.kafka.status_topic import KafkaOutbox, MaxBytes
+from processor.kafka.client import producer as producer_module
+from processor.kafka.client.producer import batching
+from processor.kafka.outbox import KafkaOutbox, MaxBytes
 from processor.ports import Aborted, Committed, DeadLetter, Fenced, Position, Transaction
 from tests.integration.kit import (
     Broker,
@@ -27,7 +27,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 pytestmark = pytest.mark.kafka
 

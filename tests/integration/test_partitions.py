@@ -11,11 +11,11 @@ from confluent_kafka.cimpl import NewPartitions
 
 from processor.errors import ConfigError, StopProcessing
 from processor.kafka.source import KafkaSource
-from processor.kafka.topic_rules import Found, judge
-from processor.kafka.topic_watch import Expected
-from processor.kafka.topics import Topics
-from processor.sandbox.demo_judge import judge as judge_tasks
-from processor.sandbox.traffic_oracle import expected
+from processor.kafka.topics.rules import Found, judge
+from processor.kafka.topics.topics import Topics
+from processor.kafka.topics.watch import Expected
+from processor.sandbox.demo.judge import judge as judge_tasks
+from processor.sandbox.traffic.oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker, Kafka, Names, Recorder, until
 from tests.integration.ledger import Ledger, histories
 from tests.integration.stage import PARTITIONS, Stage, past_traffic

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message, Producer
 
-from processor.sandbox.demo_judge import CODE_FIELD
-from processor.sandbox.traffic import WITHOUT_REGISTRY, Poison, Report, _poisoned
-from processor.sandbox.traffic_oracle import REASONS
+from processor.sandbox.demo.judge import CODE_FIELD
+from processor.sandbox.traffic.generator import WITHOUT_REGISTRY, Poison, Report, _poisoned
+from processor.sandbox.traffic.oracle import REASONS
 from tests.integration.kit import Broker
 from tests.integration.ledger import Ledger, event_time, header, place_of
 from tests.integration.stage import Stage, past_traffic

@@ -10,12 +10,12 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from processor.kafka.headers import UNREADABLE
-from processor.sandbox.traffic import Report, Traffic
-from processor.sandbox.traffic_oracle import expected
+from processor.sandbox.traffic.generator import Report, Traffic
+from processor.sandbox.traffic.oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, past_traffic, wait
-from tests.raw_headers import produce_raw
+from tests.support.raw_headers import produce_raw
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 

@@ -21,7 +21,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 pytestmark = pytest.mark.kafka
 

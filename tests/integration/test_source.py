@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from processor.errors import ConfigError, StopProcessing
-from processor.kafka import offsets as offsets_module
-from processor.kafka.options import RESERVED
+from processor.kafka.client.options import RESERVED
+from processor.kafka.group import offsets as offsets_module
 from processor.kafka.source import KafkaSource
 from processor.ports import Committed, Position, RawRecord, Transaction
 from tests.integration.kit import (
@@ -25,7 +25,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
-from tests.patience import Patience
+from tests.support.patience import Patience
 
 pytestmark = pytest.mark.kafka
 

@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from processor.kafka import topic_watch
-from processor.kafka.offsets import LAG_STALE_S, LogEnds
-from processor.kafka.topic_watch import GONE_GRACE_S, INTERVAL_S, TopicWatch
-from tests.fakes.status_log import HandTurnedClock
+from processor.kafka.group.offsets import LAG_STALE_S, LogEnds
+from processor.kafka.topics import watch as topic_watch
+from processor.kafka.topics.watch import GONE_GRACE_S, INTERVAL_S, TopicWatch
 from tests.integration.kit import Kafka, until
+from tests.support.status_log import HandTurnedClock
 
 pytestmark = pytest.mark.kafka
 

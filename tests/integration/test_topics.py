@@ -11,11 +11,11 @@ import pytest
 from confluent_kafka.admin._config import ConfigResource
 
 from processor.errors import ConfigError, Unavailable
-from processor.kafka import topics as topics_module
-from processor.kafka.topic_rules import HEADROOM_BYTES, Found, judge
-from processor.kafka.topics import DELETE_RETENTION_MS, Topics
+from processor.kafka.topics import topics as topics_module
+from processor.kafka.topics.rules import HEADROOM_BYTES, Found, judge
+from processor.kafka.topics.topics import DELETE_RETENTION_MS, Topics
 from tests.integration.kit import Broker, Kafka
-from tests.patience import patient
+from tests.support.patience import patient
 
 pytestmark = pytest.mark.kafka
 

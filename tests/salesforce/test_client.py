@@ -20,9 +20,9 @@ from processor.salesforce.client import Client, Login
 from processor.salesforce.collections import Row, describe_call, retrieve_call, update_call
 from processor.salesforce.verdicts import OrgUnavailable, Pause
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
-from processor.sandbox.org import OrgSettings, SandboxOrg, id_18
-from tests.patience import patient
-from tests.salesforce.stub_server import Reply, Stub, as_json, stub_server
+from processor.sandbox.org.server import OrgSettings, SandboxOrg, id_18
+from tests.support.patience import patient
+from tests.support.stub_server import Reply, Stub, as_json, stub_server
 
 TOKEN = "/services/oauth2/token"
 DATA = "/services/data/v66.0/"

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, TopicPartition
 
-from processor.sandbox.broker import (
+from processor.sandbox.servers.broker import (
     IN_PROCESS_PARTITION_BYTES,
     IN_PROCESS_PARTITIONS,
     InProcessBroker,
     TopicNames,
 )
-from processor.sandbox.traffic import Report, Traffic
-from processor.sandbox.traffic_to_kafka import Encoders, TrafficProducer
-from tests.patience import Patience, patient
+from processor.sandbox.traffic.generator import Report, Traffic
+from processor.sandbox.traffic.producer import Encoders, TrafficProducer
+from tests.support.patience import Patience, patient
 
 TOPIC = "events"
 

@@ -9,10 +9,10 @@ from typing import Any
 from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.errors import StoreFailed
-from processor.ownership import Ownership
 from processor.ports import CommittedOffset, RawRecord, Result, Transaction
-from processor.reading import Reading
-from processor.worker import Limits, Ports, Worker
+from processor.worker.cycle import Limits, Ports, Worker
+from processor.worker.lease import Ownership
+from processor.worker.reader import Reading
 from tests.simulation.kafka import SimOutbox
 from tests.simulation.store import SimStore
 

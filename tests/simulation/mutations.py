@@ -9,14 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from processor.breakers import Breakers, _Slot
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.events import MessageState, Outcome
 from processor.core.plan import Plan
-from processor.deciding import Deciding
 from processor.errors import StopProcessing, StoreBlocked, StoreFailed
-from processor.ownership import Ownership
 from processor.ports import (
     Aborted,
     Change,
@@ -32,7 +29,10 @@ from processor.ports import (
     Transaction,
     Unknown,
 )
-from processor.worker import Limits, Ports, Worker
+from processor.worker.breakers import Breakers, _Slot
+from processor.worker.cycle import Limits, Ports, Worker
+from processor.worker.lease import Ownership
+from processor.worker.planner import Deciding
 from tests.simulation.broker import Txn
 from tests.simulation.group import Identity
 from tests.simulation.kafka import SimOutbox, SimRestore

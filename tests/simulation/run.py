@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from processor.core.claim import Claim
 from processor.core.due import Rules
 from processor.errors import StopProcessing
 from processor.ports import OwedCount, RebalanceListener
-from processor.worker import Limits, Ports, Worker
+from processor.worker.claim import Claim
+from processor.worker.cycle import Limits, Ports, Worker
 from tests.simulation.broker import Broker
 from tests.simulation.group import Member
 from tests.simulation.invariants import Invariants

@@ -8,9 +8,9 @@ from typing import Final
 from processor.core.events import MessageState
 from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Change, Loaded
-from tests.fakes.memory_store import MemoryStore
 from tests.simulation.machine import Machine
 from tests.simulation.weather import DELETE_RETENTION_S
+from tests.support.memory_store import MemoryStore
 
 DELETE_RETENTION_MS: Final = round(DELETE_RETENTION_S * 1000)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
-from processor.worker import Limits
+from processor.worker.cycle import Limits
 
 SESSION_S: Final = 6.0
 HEARTBEAT_S: Final = 1.0

@@ -1,0 +1,281 @@
+"""Raw topic -> keyed topic: the same events, each under its message id.
+
+For streams that are not keyed by message id, and for giving an events topic more partitions. The
+outbox's fence holds here too: what is written and how far was read is one transaction, sent as
+the member that the last poll left us with, with the position of every partition that it covers.
+So each record is written exactly once, whatever dies in between.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from confluent_kafka import TopicPartition
+
+from processor.core.events import DeliveryEvent
+from processor.core.mark import Identity, Mark, parse, where_to_start
+from processor.core.report.fields import EARLIEST_STAMP
+from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
+from processor.kafka.client.producer import Dead, MustAbort, TransactionalProducer
+from processor.kafka.group.membership import Group
+from processor.kafka.group.offsets import Offsets
+from processor.kafka.headers import headers_of
+from processor.kafka.topics.rules import Found
+from processor.ports import Clock, Decoder, Position, RawRecord, Source
+
+_log = logging.getLogger(__name__)
+
+BATCH_RECORDS: Final = 5_000
+POLL_TIMEOUT_S: Final = 0.5
+COMMITTED_TIMEOUT_S: Final = 0.5
+ABORTED_WAIT_S: Final = 0.2
+TELL_EVERY_S: Final = 10.0
+FIRST_EVENTS: Final = 1_000  # that a process looks at before it trusts the topic
+LEAST_BAD: Final = 10  # of them; fewer are no sign of anything
+
+
+class RawSource(Source, Group, Protocol):
+    """Reads the raw topic, and knows who we are in its group. `KafkaSource` is one."""
+
+
+class Counts(NamedTuple):
+    """Records written, and how many of them under their old key, for want of a message id."""
+
+    written: int
+    kept_key: int
+
+
+def check_target(target: Found) -> None:
+    """Raises ConfigError for a topic that would not keep the events as they are."""
+    config = target.config or {}
+    if config.get("message.timestamp.type", "CreateTime") != "CreateTime":
+        raise ConfigError(
+            f"{target.name} replaces the records' timestamps, which order events without a stamp: "
+            "set message.timestamp.type=CreateTime"
+        )
+    if "compact" in config.get("cleanup.policy", "delete"):
+        raise ConfigError(
+            f"{target.name} is compacted, and would keep one report of each message: "
+            "set cleanup.policy=delete"
+        )
+
+
+class FirstLook:
+    """Of the first events that a process reads, most must be events: else the topic is the wrong
+    one, or needs a Schema Registry that is not set, and everything would go into the events topic.
+    """
+
+    def __init__(self, raw_topic: str) -> None:
+        self._raw_topic = raw_topic
+        self._seen = 0
+        self._reasons: Counter[str] = Counter()
+
+    def take(self, events: Sequence[DeliveryEvent | Rejected]) -> None:
+        """Before these are copied. Raises ConfigError."""
+        events = events[: max(0, FIRST_EVENTS - self._seen)]
+        self._seen += len(events)
+        self._reasons.update(event.reason for event in events if isinstance(event, Rejected))
+        bad = self._reasons.total()
+        if not events or bad < LEAST_BAD or bad * 2 <= self._seen:
+            return
+        reasons = ", ".join(f"{reason} {count}" for reason, count in self._reasons.most_common(5))
+        raise ConfigError(
+            f"{bad} of the first {self._seen} records of {self._raw_topic} can't be decoded as "
+            f"events ({reasons}): is it the right topic, and are SCHEMA_REGISTRY__URL and "
+            "EVENTS__ENCODING right for it? They were not copied. To copy them all the same, under "
+            "their old keys, use --undecodable"
+        )
+
+
+class Rekey:
+    """A member of the group that copies. `turn` until it is `drained`, or told to stop."""
+
+    def __init__(
+        self,
+        source: RawSource,
+        decoder: Decoder,
+        offsets: Offsets,
+        make_producer: Callable[[], TransactionalProducer],
+        topics: tuple[str, str],
+        identity: Identity,
+        clock: Clock,
+        first_look: FirstLook | None = None,
+    ) -> None:
+        self._source, self._decoder, self._offsets = source, decoder, offsets
+        self._make_producer = make_producer
+        self._raw, self._keyed = topics
+        self._identity = identity
+        self._clock = clock
+        self._first_look = first_look
+        self._producer: TransactionalProducer | None = None
+        self._found: set[int] = set()  # assigned, not started yet
+        self._positions: dict[int, Position] = {}
+        self._ended: set[int] = set()
+        self._written = self._kept_key = 0
+        self._told_s = clock.monotonic_s()
+        self._paused_until_s: float | None = None
+
+    # -- called by the source, from within poll ----------------------------------------------
+
+    def assigned(self, partitions: Collection[int]) -> None:
+        _log.info("assigned partitions=%s", sorted(partitions))
+        self._found.update(partitions)
+
+    def revoked(self, partitions: Collection[int]) -> None:
+        """What was read is committed before the next poll: nothing is left to do."""
+        for partition in partitions:
+            self._found.discard(partition)
+            self._positions.pop(partition, None)
+
+    lost = revoked
+
+    # -- the loop ----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Join. Raises Unavailable, ConfigError."""
+        self._renew()
+        self._source.subscribe(self)
+
+    def turn(self) -> None:
+        """Copy a batch. Raises StopProcessing when records are refused or were lost, ConfigError
+        when most of the first are no events.
+        """
+        if self._paused_until_s is not None and self._clock.monotonic_s() >= self._paused_until_s:
+            self._paused_until_s = None
+            self._source.resume(list(self._positions))
+        records = self._source.poll(BATCH_RECORDS, POLL_TIMEOUT_S)
+        self._start_found()
+        records = [record for record in records if record.partition() in self._positions]
+        if records:
+            self._copy(records)
+        self._ended.update(p for p in self._positions if self._source.at_end(p))
+        self._tell()
+
+    def drained(self) -> bool:
+        """Whether everything that was there is copied."""
+        return self._source.joined() and not self._found and self._ended >= self._positions.keys()
+
+    def close(self) -> Counts:
+        """Leave the group; what was copied."""
+        self._source.close()
+        self._discard()
+        return Counts(self._written, self._kept_key)
+
+    # -- details -----------------------------------------------------------------------------
+
+    def _start_found(self) -> None:
+        for partition in list(self._found):
+            committed = self._source.committed(partition, COMMITTED_TIMEOUT_S)
+            if committed is not None:
+                beside = parse(committed.metadata)
+                start = where_to_start(committed.offset, beside, None, self._identity)
+                if start.warning:
+                    _log.warning("partition=%d %s", partition, start.warning)
+                self._found.discard(partition)
+                self._ended.discard(partition)
+                self._positions[partition] = Position(start.offset, 0)
+                self._source.start(partition, start.offset)
+
+    def _copy(self, records: Sequence[RawRecord]) -> None:
+        partitions = {record.partition() or 0 for record in records}
+        try:
+            events = self._decoder.decode(records)
+            if self._first_look is not None:
+                self._first_look.take(events)
+            producer = self._producer or self._renew()
+            member = self._source.member()
+            if member is None:
+                raise Unavailable("we are no member of the group now")
+            ends = {r.partition() or 0: Position((r.offset() or 0) + 1, 0) for r in records}
+            positions = self._positions | ends
+            places = [self._place(p, at.offset) for p, at in positions.items()]
+        except Unavailable as failure:
+            self._read_again(partitions, str(failure), failure.retry_after_s)
+            return
+        try:
+            producer.begin()
+            self._write(producer, records, events)
+            producer.send_offsets(places, member)
+            producer.commit()
+        except MustAbort as failure:
+            if self._aborted(producer):
+                self._read_again(partitions, str(failure), ABORTED_WAIT_S)
+        except StopProcessing:
+            self._aborted(producer)
+            raise
+        except Dead as failure:
+            self._start_over(str(failure))
+        else:
+            self._positions = positions
+            self._written += len(records)
+            self._kept_key += sum(isinstance(event, Rejected) for event in events)
+
+    def _write(
+        self,
+        producer: TransactionalProducer,
+        records: Sequence[RawRecord],
+        events: Sequence[DeliveryEvent | Rejected],
+    ) -> None:
+        for record, event in zip(records, events, strict=True):
+            key = record.key() if isinstance(event, Rejected) else event.message_id.encode()
+            _, timestamp = record.timestamp()
+            producer.produce(
+                self._keyed,
+                key,
+                record.value(),
+                [*headers_of(record)],
+                timestamp if timestamp >= EARLIEST_STAMP else 0,  # 0: now. Before it is none
+            )
+
+    def _place(self, partition: int, offset: int) -> TopicPartition:
+        if offset < 0:  # never read: such a position would be left out, and with it the fence
+            offset = self._offsets.beginning(self._raw, partition)
+        return TopicPartition(self._raw, partition, offset, Mark(self._identity, offset, 0).text())
+
+    def _read_again(self, partitions: Collection[int], why: str, wait_s: float) -> None:
+        _log.warning("batch is read again: %s", why)
+        for partition in partitions:
+            self._source.start(partition, self._positions[partition].offset)
+        self._source.pause(list(self._positions))
+        self._paused_until_s = self._clock.monotonic_s() + wait_s
+
+    def _aborted(self, producer: TransactionalProducer) -> bool:
+        try:
+            producer.abort()
+        except Dead as failure:
+            self._start_over(str(failure))
+            return False
+        return True
+
+    def _start_over(self, why: str) -> None:
+        """The outcome is unknown: the committed positions, once they are stable, will tell."""
+        _log.warning("joining the group anew: %s", why)
+        self._discard()
+        self._positions.clear()
+        self._found.clear()
+        self._paused_until_s = None
+        self._source.rejoin()
+
+    def _renew(self) -> TransactionalProducer:
+        producer = self._make_producer()
+        try:
+            producer.open()
+        except Unavailable:
+            producer.discard()
+            raise
+        self._producer = producer
+        return producer
+
+    def _discard(self) -> None:
+        if self._producer is not None:
+            self._producer.discard()
+            self._producer = None
+
+    def _tell(self) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_s >= TELL_EVERY_S:
+            self._told_s = now_s
+            _log.info("copied records=%d lag=%d", self._written, sum(self._source.lag().values()))

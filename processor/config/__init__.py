@@ -1,0 +1,1 @@
+"""Typed settings: all problems at once, secrets masked."""

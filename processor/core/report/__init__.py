@@ -1,0 +1,1 @@
+"""A delivery report as it comes: its shapes and its fields."""

@@ -1,0 +1,1 @@
+"""Bytes of Kafka records <-> events and statuses."""

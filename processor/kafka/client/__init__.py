@@ -1,0 +1,1 @@
+"""librdkafka: its options, errors and logs, and a producer with deadlines."""

@@ -1,0 +1,1 @@
+"""The consumer group: who we are in it, and what it has committed."""

@@ -1,0 +1,1 @@
+"""What any service has: metrics, HTTP, logs, clocks, the machine's limits."""

@@ -1,0 +1,1 @@
+"""The cycle and its parts. Knows nothing but `core` and `ports`."""

@@ -1,0 +1,89 @@
+"""Owed rows -> the Salesforce writer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from processor.core.attributes import OF_THE_CODE, values_of
+from processor.core.events import IN_HAND, MessageState
+from processor.ports import Change, Owed, Store, Writer
+from processor.worker.settlements import Settling
+
+SHORTEST_WAIT_S: Final = 0.01
+NO_ROOM_WAIT_S: Final = 0.1  # the org is paused, or the window is full
+
+
+class Handing:
+    """Hands rows of one org over as far as its writer has room."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: Writer,
+        settling: Settling,
+        fields: Mapping[str, str],
+        org: str,
+    ) -> None:
+        self._store, self._writer, self._settling = store, writer, settling
+        self._fields, self._org = fields, org
+        self._of_code: dict[int, dict[str, object]] | None = (
+            {} if OF_THE_CODE.issuperset(fields.values()) else None
+        )
+
+    def room(self) -> int:
+        """How many rows the writer takes now; 0 while the org is paused."""
+        return self._writer.room(self._org)
+
+    def next_due(self, partitions: Collection[int]) -> int | None:
+        """When the next row of these partitions is due (ms); None: none waits."""
+        return self._store.next_due(self._org, partitions)
+
+    def wait_s(self, partitions: Collection[int], now: int, most_s: float) -> float:
+        """How long until a row of these partitions is due and can be taken, at most so long."""
+        due_at = self.next_due(partitions)
+        if due_at is None:
+            return most_s
+        least_s = SHORTEST_WAIT_S if self.room() > 0 else NO_ROOM_WAIT_S
+        return min(max((due_at - now) / 1000, least_s), most_s)
+
+    def refill(self, partitions: Collection[int], now: int) -> None:
+        """Rows of these partitions whose time has come: noted as in hand in the store first, then
+        submitted. A partition that is still being restored must not be among them.
+        """
+        room = self.room()
+        if room <= 0 or not partitions:
+            return
+        rows: dict[int, list[MessageState]] = {}
+        for partition, state in self._store.due(self._org, now, room, partitions):
+            rows.setdefault(partition, []).append(state)
+        for partition, states in rows.items():
+            handed = [state._replace(due_at=IN_HAND) for state in states]
+            self._store.put_many(partition, map(Change, states, handed))
+            self.submit(partition, handed, now)
+
+    def submit(self, partition: int, states: Sequence[MessageState], now: int) -> None:
+        """Rows that are in hand by the store's account already."""
+        rows = [
+            Owed(
+                state.message_id,
+                partition,
+                state.version,
+                self._org,
+                state.task_id or "",
+                self._values(state),
+                self._settling.hand_over(partition, state, now),
+            )
+            for state in states
+        ]
+        if rows:
+            self._writer.submit(rows)
+
+    def _values(self, state: MessageState) -> dict[str, object]:
+        """Where they follow from the code alone, they are made once for each code."""
+        if self._of_code is None:
+            return values_of(state, self._fields)
+        values = self._of_code.get(state.code)
+        if values is None:
+            values = self._of_code[state.code] = values_of(state, self._fields)
+        return values

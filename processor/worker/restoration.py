@@ -1,0 +1,261 @@
+"""From "assigned" to "running": committed position, restore of the state, start.
+
+Input stays paused meanwhile and the worker goes on polling. The order is what matters: the
+stable committed position first (asking for it waits for every open transaction of the last
+owner), then the status topic's end, then the states up to that end.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+from processor.core.due import Rules, reclaim
+from processor.core.mark import parse, where_to_start
+from processor.errors import StoreBlocked, StoreFailed, Unavailable
+from processor.ports import (
+    Change,
+    Clock,
+    CommittedOffset,
+    Outbox,
+    Position,
+    Restore,
+    Restored,
+    Source,
+    Store,
+)
+from processor.worker.claim import Claim
+
+log = logging.getLogger(__name__)
+
+COMMITTED_TIMEOUT_S: Final = 0.5
+STEP_RECORDS: Final = 20_000  # a third of a second; the more at once, the better they sort
+STEP_TIMEOUT_S: Final = 0.1
+RECLAIM_ROWS: Final = 5_000
+PROGRESS_EVERY_S: Final = 5.0
+FIRST_WAIT_S: Final = 1.0  # after a store's second failure; then twice as long each time
+LONGEST_WAIT_S: Final = 30.0
+CALM_S: Final = 60.0  # a store that did not fail for so long is as good as new
+TELL_BLOCKED_EVERY_S: Final = 30.0
+
+_ID_SHOWN: Final = 64  # characters; such an id may be of any length
+_SKIPPED: Final = (
+    "a status is skipped, because the local store can't hold it: its Task is not written. To be "
+    "rid of it: `processor forget` its message id. partition=%d reason=%s message_id=%s"
+)
+
+
+class Takeover:
+    """One assigned partition on its way to running. `step` until it gives a position."""
+
+    def __init__(
+        self,
+        partition: int,
+        source: Source,
+        outbox: Outbox,
+        store: Store,
+        clock: Clock,
+        rules: Rules,
+        claim: Claim,
+        *,
+        wipe: bool = False,
+    ) -> None:
+        self.partition = partition
+        self._wipe = wipe
+        self.restored = 0
+        self.unusable: Counter[str] = Counter()
+        self.began_s = clock.monotonic_s()
+        self._source, self._outbox, self._store = source, outbox, store
+        self._clock, self._rules, self._claim = clock, rules, claim
+        self._committed: CommittedOffset | None = None
+        self._restore: Restore | None = None
+        self._told_s = self.began_s
+
+    def step(self) -> Position | None:
+        """Some of the work; the position to start from when all is done.
+
+        Raises Unavailable when the broker does not answer, and StoreFailed: `begin_again` later.
+        Raises StopProcessing when the statuses are another's, or are not those that the offset
+        goes with.
+        """
+        if self._wipe:
+            self._store.wipe(self.partition)
+            self._wipe = False
+        if self._committed is None:
+            self._committed = self._source.committed(self.partition, COMMITTED_TIMEOUT_S)
+            return None
+        if self._restore is None:
+            checkpoint = self._store.open(self.partition)
+            self._restore = self._outbox.restore(self.partition, checkpoint)
+        now = self._clock.now_ms()
+        read = self._restore.step(STEP_RECORDS, STEP_TIMEOUT_S)
+        self.restored += len(read.changes)
+        self._load(read, now)
+        self._tell(read.offset, read.end)
+        if not read.done:
+            return None
+        self.close()
+        position = self._position(self._committed)
+        self._reclaim()
+        return position
+
+    def _position(self, committed: CommittedOffset) -> Position:
+        """What was kept beside the offset may be lost, or with the statuses: the other has it."""
+        kept = parse(self._store.mark(self.partition))
+        self._claim.meet(self.partition, kept)
+        beside = parse(committed.metadata)
+        start = where_to_start(committed.offset, beside, kept, self._claim.ours)
+        if start.warning:
+            log.warning("partition=%d %s", self.partition, start.warning)
+        return Position(start.offset, start.stream_time)
+
+    def _load(self, read: Restored, now: int) -> None:
+        """What the store can never hold is skipped: it is durable, and restoring it again and
+        again would keep all the others of its partition from being written, for ever.
+        """
+        try:
+            self._store.load(self.partition, read.changes, read.offset, now, read.mark)
+        except StoreFailed:
+            fit = [change for change in read.changes if not self._store.unfit(*change)]
+            if len(fit) == len(read.changes):
+                raise
+            self._store.load(self.partition, fit, read.offset, now, read.mark)
+            for message_id, state in dict(read.changes).items():
+                why = self._store.unfit(message_id, state)
+                if why and state is not None:
+                    self.unusable[why] += 1
+                    log.error(_SKIPPED, self.partition, why, message_id[:_ID_SHOWN])
+
+    def begin_again(self, *, wipe: bool = False) -> None:
+        """Forget the restore that was under way; what it has loaded stays. `wipe`: it does not, and
+        the next step begins with that.
+        """
+        self.close()
+        self._store.close(self.partition)
+        self._wipe = self._wipe or wipe
+
+    def close(self) -> None:
+        """Stop reading the status topic (the partition was revoked, or all is done)."""
+        if self._restore is not None:
+            self._restore.close()
+            self._restore = None
+
+    def _reclaim(self) -> None:
+        """Whatever is owed may be in the last owner's hands: see `reclaim`."""
+        now = self._clock.now_ms()
+        changes: list[Change] = []
+        for state in self._store.owed_rows(self.partition):
+            changes.append(Change(state, reclaim(state, now, self._rules)))
+            if len(changes) == RECLAIM_ROWS:
+                self._store.put_many(self.partition, changes)
+                changes = []
+        self._store.put_many(self.partition, changes)
+
+    def _tell(self, offset: int, end: int) -> None:
+        now_s = self._clock.monotonic_s()
+        if now_s - self._told_s >= PROGRESS_EVERY_S:
+            self._told_s = now_s
+            log.info("restoring partition=%d offset=%d end=%d", self.partition, offset, end)
+
+
+class Takeovers:
+    """All partitions that are assigned and not yet running.
+
+    A store that fails again and again is tried at growing intervals, also when it ran in between.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[int, Takeover] = {}
+        self._not_before_s = 0.0
+        self._failures: dict[int, _Failures] = {}
+        self._blocked: dict[int, StoreBlocked] = {}
+        self._tell_at_s = 0.0
+
+    def __bool__(self) -> bool:
+        return bool(self._running)
+
+    def partitions(self) -> list[int]:
+        return list(self._running)
+
+    def blocked(self) -> int:
+        """How many wait because the machine does not let their store work."""
+        return len(self._blocked)
+
+    def why(self) -> str:
+        """A word on why they are not running."""
+        return f"waiting: {next(iter(self._blocked.values()))}" if self._blocked else "restoring"
+
+    def wait_s(self, now_s: float) -> float:
+        """Until the next step of any."""
+        free = (self._failures[p].until_s if p in self._failures else 0.0 for p in self._running)
+        return max(0.0, self._not_before_s - now_s, min(free, default=0.0) - now_s)
+
+    def add(self, takeover: Takeover) -> None:
+        self._running[takeover.partition] = takeover
+
+    def drop(self, partition: int) -> None:
+        """The partition is no longer to be taken over."""
+        self._blocked.pop(partition, None)
+        takeover = self._running.pop(partition, None)
+        if takeover is not None:
+            takeover.close()
+
+    def failed(self, partition: int, failure: StoreFailed, now_s: float) -> None:
+        """Its store did, now or while it ran: wait before the next step."""
+        known = self._failures.get(partition)
+        if known is None or now_s > known.until_s + CALM_S:
+            known = self._failures[partition] = _Failures()
+        known.until_s = now_s + min(LONGEST_WAIT_S, known.times * FIRST_WAIT_S)
+        known.times = max(1, known.times * 2)
+        if isinstance(failure, StoreBlocked):
+            self._blocked[partition] = failure
+            self._tell_blocked(now_s)
+
+    def step(self, now_s: float) -> list[tuple[Takeover, Position]]:
+        """A step for each; those that are done, with the position to start from."""
+        done: list[tuple[Takeover, Position]] = []
+        if now_s < self._not_before_s:
+            return done
+        for partition, takeover in list(self._running.items()):
+            if partition in self._failures and now_s < self._failures[partition].until_s:
+                continue
+            try:
+                position = takeover.step()
+            except Unavailable as failure:
+                log.warning("restore waits partition=%d why=%s", partition, failure)
+                takeover.begin_again()
+                self._not_before_s = now_s + failure.retry_after_s
+                continue
+            except StoreBlocked as failure:
+                takeover.begin_again()
+                self.failed(partition, failure, now_s)
+                continue
+            except StoreFailed as failure:
+                log.warning("store wiped partition=%d why=%s", partition, failure)
+                takeover.begin_again(wipe=True)
+                self.failed(partition, failure, now_s)
+                continue
+            if position is not None:
+                self._blocked.pop(partition, None)
+                del self._running[partition]
+                done.append((takeover, position))
+        return done
+
+    def _tell_blocked(self, now_s: float) -> None:
+        if now_s >= self._tell_at_s:
+            self._tell_at_s = now_s + TELL_BLOCKED_EVERY_S
+            log.error(
+                "the local store can't be used, and is kept; tried again every %.0f s or sooner "
+                "partitions=%s why=%s",
+                LONGEST_WAIT_S, sorted(self._blocked), next(iter(self._blocked.values())),
+            )  # fmt: skip
+
+
+@dataclass(slots=True)
+class _Failures:
+    """Of one partition's store, until it was well for a while."""
+
+    times: int = 0
+    until_s: float = 0.0

@@ -1,0 +1,135 @@
+"""What the documents tell people to type, write and send is as they say."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from processor import cli
+from processor.commands.produce.events import EventEncoder
+from processor.config.settings import setting_names
+from processor.core.report.fields import ReportRules
+from processor.core.report.shapes import to_avro_report
+from processor.kafka.avro.schemas import schema_text
+from processor.runtime.metrics import Metrics, describe_metrics
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
+DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+
+_BOX = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`([^`\n]+)`")
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def boxes(document: Path, language: str) -> list[str]:
+    """What is between fences, without the indent of the list that it is in."""
+    found = []
+    for indent, name, text in _BOX.findall(document.read_text()):
+        if name == language:
+            found.append(re.sub(f"^{indent}", "", text, flags=re.MULTILINE))
+    return found
+
+
+def commands(document: Path) -> Iterator[str]:
+    """Each `processor ...` that is in backticks or in a box."""
+    text = document.read_text()
+    lines = [line for box in boxes(document, "sh") for line in box.splitlines()]
+    for line in [*_INLINE.findall(text), *lines]:
+        found = re.match(r"(?:\.venv/bin/)?processor ([a-z].*)", line.split("|")[0])
+        if found:
+            yield found[1]
+
+
+ALL_COMMANDS = sorted({(path.name, c) for path in DOCUMENTS for c in commands(path)})
+
+
+def test_there_are_commands_to_look_at() -> None:
+    assert {"check", "run", "demo --help"} <= {command for _, command in ALL_COMMANDS}
+
+
+@pytest.mark.parametrize(("document", "command"), ALL_COMMANDS)
+def test_each_documented_command_can_be_typed(document: str, command: str) -> None:
+    words = shlex.split(command, comments=True)
+    if words[0] in ("forget", "produce", "rekey") and all(w.startswith("--") for w in words[1:]):
+        words.append("-")  # named in a sentence, without what it is about
+    assert exit_code(words) == 0, f"{document}: processor {command}"
+
+
+def exit_code(words: list[str]) -> object:
+    """0, or what argparse ends with."""
+    try:
+        cli._parser().parse_args(words)
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_example_report_is_accepted(document: Path) -> None:
+    encoder = EventEncoder(schema_text("delivery_event.avsc"), b"")
+    for box in boxes(document, "json"):
+        report = to_avro_report(json.loads(box))
+        assert encoder.encode(report)
+        assert report["status_code"] == 220
+        assert report["date_received"] is not None
+        metadata = report["metadata"]
+        assert isinstance(metadata, dict)
+        assert ReportRules().task_id_key in metadata
+
+
+def test_the_readme_has_an_example_of_a_report() -> None:
+    assert len(boxes(README, "json")) == 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_setting_in_an_example_file_exists(document: Path) -> None:
+    known = {name.lower() for name in setting_names()}
+    for box in boxes(document, "toml"):
+        for section, values in tomllib.loads(box).items():
+            for name in values:
+                whole = f"{section}__{name}"
+                assert whole in known or section.endswith("options"), f"{document.name}: {whole}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_setting_that_is_named_exists(document: Path) -> None:
+    named = set(re.findall(r"\b([A-Z_]+__[A-Z_]+)\b", document.read_text()))
+    assert {name.removeprefix("PROCESSOR_") for name in named} <= set(setting_names())
+
+
+def test_each_metric_in_what_can_happen_exists() -> None:
+    shown = [line.split("|")[2] for line in OPERATIONS.read_text().splitlines() if "|" in line]
+    named = {name for cell in shown for name in re.findall(r"`([a-z]+_[a-z_]+)[`{]", cell)}
+    known = {info.name.removeprefix("sms_processor_") for info in describe_metrics()}
+    assert len(named) > 5
+    assert named <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_each_link_to_a_file_has_one(document: Path) -> None:
+    for link in _LINK.findall(document.read_text()):
+        if "://" not in link:
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_the_readme_names_every_outcome_of_an_event() -> None:
+    paragraph = README.read_text().partition("Outcomes of events:")[2].partition("\n\n")[0]
+    told = set(re.findall(r"\*(\w+)\*", paragraph))
+    registry = CollectorRegistry()
+    Metrics(registry)
+    (events,) = [one for one in registry.collect() if one.name == "sms_processor_events"]
+    assert told == {sample.labels["outcome"] for sample in events.samples}
+
+
+def test_the_readme_says_early_that_delivery_is_not_delivered() -> None:
+    beginning = README.read_text().partition("\n## ")[0]
+    assert 'category "Delivery" does not mean delivered' in beginning

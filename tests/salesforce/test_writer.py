@@ -1,0 +1,369 @@
+"""The Salesforce writer against the sandbox org over HTTP: what it does when nothing is wrong,
+and what it does with rows that are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import pytest
+
+from processor.ports import Differs, Owed, Park, Reject, Retry, Settled, Stop, Writer
+from processor.salesforce.verdicts import MALFORMED_ID
+from processor.salesforce.writer import SalesforceWriter, WriterSettings
+from processor.sandbox.org.server import (
+    Fault,
+    FaultKind,
+    OrgSettings,
+    RequestKind,
+    SandboxOrg,
+    task_fields,
+)
+from tests.salesforce.writer_bench import Bench, kinds, owed, task_id, until
+
+TASKS = 3_000
+
+
+@pytest.fixture
+def org() -> Iterator[SandboxOrg]:
+    with SandboxOrg() as org:
+        org.add_tasks(task_id(number) for number in range(TASKS))
+        yield org
+
+
+@pytest.fixture
+def bench(org: SandboxOrg) -> Iterator[Bench]:
+    with Bench(org) as bench:
+        yield bench.logged_in()
+
+
+def test_it_is_a_writer(bench: Bench) -> None:
+    writer: Writer = bench.writer
+    assert isinstance(writer, SalesforceWriter)
+
+
+def test_a_row_is_written_and_settled(bench: Bench) -> None:
+    assert bench.write_one(owed(1, 402)) == Settled()
+    task = bench.org.task(task_id(1))
+    assert (task["SMS_Status__c"], task["SMS_Status_Code__c"]) == ("Delivery", "402")
+    assert bench.meter.rows_by_result == {"settled": 1}
+    assert bench.meter.requests["collections", "ok"] == 1
+    assert bench.meter.usage is not None
+
+
+def test_it_logs_in_before_the_first_row_and_only_once(bench: Bench) -> None:
+    assert bench.org.stats()["logins"] == 1
+    bench.write([owed(n) for n in range(500)])
+    assert bench.org.stats()["logins"] == 1
+    assert bench.meter.logins == {"ok": 1}
+
+
+def test_thousands_of_rows_take_a_few_calls(bench: Bench) -> None:
+    bench.write([owed(n) for n in range(200)])
+    verdicts = bench.write([owed(n, 221) for n in range(TASKS)])
+    assert kinds(verdicts.values()) == {"Settled": TASKS}
+    assert bench.requests("composite") <= 5
+    assert {bench.org.task(task_id(n))["SMS_Status_Code__c"] for n in range(TASKS)} == {"221"}
+
+
+def test_assignment_rules_are_off_in_plain_and_in_composite_requests(bench: Bench) -> None:
+    bench.write([owed(n) for n in range(200)])
+    bench.write([owed(n) for n in range(1_000)])
+    assert bench.requests("composite") > 0
+    assert bench.org.stats()["writes_that_may_auto_assign"] == 0
+
+
+def test_the_org_s_admins_can_see_who_makes_each_kind_of_request(bench: Bench) -> None:
+    bench.write([owed(n) for n in range(200)])
+    bench.write([owed(n) for n in range(1_000)])
+    bench.write([owed(1, verify=True)])
+    callers = bench.org.stats()["callers"]
+    assert isinstance(callers, dict)
+    assert callers.keys() == {
+        "token",
+        "describe",
+        "collections_update",
+        "composite",
+        "collections_retrieve",
+    }
+    names = {name.partition("/")[0] for by_name in callers.values() for name in by_name}
+    assert names == {"client=sms-status-processor sms-status-processor"}
+
+
+def test_rows_that_come_within_the_linger_share_a_request(org: SandboxOrg) -> None:
+    with Bench(org, settings=WriterSettings(linger_s=0.3)) as bench:
+        bench.logged_in()
+        for number in range(20):
+            bench.writer.submit([owed(number)])
+        bench.collect(20)
+        assert bench.requests("collections_update") == 1
+
+
+def test_rows_of_one_task_go_one_after_the_other_in_the_order_of_submission(bench: Bench) -> None:
+    codes = [101, 200, 210, 402, 102, 220]
+    rows = []
+    for version, code in enumerate(codes, start=1):
+        row = owed(7, code, version=version)
+        # Both forms of the Id are one Task.
+        rows.append(row._replace(task_id=row.task_id[:15]) if version % 2 else row)
+    verdicts = bench.write(rows)
+    assert set(verdicts.values()) == {Settled()}
+    assert bench.codes_written(7) == [str(code) for code in codes]
+    requests = [w.request_id for w in bench.org.writes() if w.task_id == task_id(7)]
+    assert len(set(requests)) == len(codes), "never the same Task twice in one request"
+
+
+@pytest.mark.parametrize(
+    "ident", ["", "00T", "001000000000001", "00T8d0000000001AAA", task_id(1).lower(), "x" * 18]
+)
+def test_a_malformed_id_is_refused_without_a_request(bench: Bench, ident: str) -> None:
+    before = bench.requests("collections_update")
+    assert bench.write_one(owed(1)._replace(task_id=ident)) == Reject(MALFORMED_ID)
+    assert bench.requests("collections_update") == before
+    assert bench.meter.rows_by_result == {"reject": 1}
+
+
+def test_one_bad_row_does_not_hold_up_the_others(bench: Bench) -> None:
+    bench.org.delete_tasks([task_id(2)])
+    rows = [owed(n) for n in range(10)]
+    rows[3].values["SMS_Status__c"] = "x" * 51
+    rows[4] = rows[4]._replace(task_id=task_id(TASKS + 1))
+    verdicts = bench.write(rows)
+    assert verdicts["m2", 1] == Reject("ENTITY_IS_DELETED")
+    assert verdicts["m3", 1] == Reject("STRING_TOO_LONG")
+    parked = verdicts["m4", 1]
+    assert isinstance(parked, Park)
+    assert parked.code == "INVALID_CROSS_REFERENCE_KEY"
+    assert kinds(verdicts.values()) == {"Settled": 7, "Reject": 2, "Park": 1}
+
+
+@pytest.mark.parametrize("code_type", ["string", "double"])
+def test_reading_back_tells_what_the_task_holds(code_type: str) -> None:
+    fields = task_fields("double") if code_type == "double" else task_fields("string")
+    with SandboxOrg(settings=OrgSettings(fields=fields)) as org:
+        org.add_tasks(task_id(number) for number in range(4))
+        with Bench(org) as bench:
+            bench.logged_in().write([owed(n, 402) for n in range(3)])
+            bench.org.delete_tasks([task_id(2)])
+            writes = len(bench.org.writes())
+            verdicts = bench.write([
+                owed(0, 402, verify=True),
+                owed(1, 403, verify=True),
+                owed(2, 402, verify=True),  # gone
+                owed(3, 402, verify=True),  # never written
+            ])  # fmt: skip
+            assert list(verdicts.values()).count(Settled()) == 1
+            assert verdicts["m0", 1] == Settled()
+            assert {verdicts[f"m{n}", 1] for n in (1, 2, 3)} == {Differs()}
+            assert len(bench.org.writes()) == writes, "it only reads"
+            assert bench.requests("collections_retrieve") == 1
+
+
+def test_thousands_of_rows_are_read_back_with_one_call_for_two_thousand(bench: Bench) -> None:
+    verdicts = bench.write([owed(n, verify=True) for n in range(TASKS)])
+    assert kinds(verdicts.values()) == {"Differs": TASKS}
+    assert bench.requests("collections_retrieve") == 2
+
+
+def test_reading_back_waits_for_the_write_before_it(bench: Bench) -> None:
+    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.3, request=RequestKind.COLLECTIONS_UPDATE))
+    bench.writer.submit([owed(1, 402)])
+    bench.writer.submit([owed(1, 402, version=2, verify=True)])
+    assert {r.verdict for r in bench.collect(2)} == {Settled()}
+
+
+def test_the_window_bounds_what_is_held(org: SandboxOrg) -> None:
+    with Bench(org, settings=WriterSettings(window_rows=500, linger_s=0.02)) as bench:
+        bench.logged_in()
+        assert bench.writer.room("default") == 500
+        assert bench.writer.room("another org") == 0
+        org.inject(Fault(FaultKind.SLOW, delay_s=0.5, count=2))
+        bench.writer.submit([owed(n) for n in range(450)])
+        assert bench.writer.room("default") == 50
+        bench.collect(450)
+        assert bench.writer.room("default") == 500
+
+
+def test_a_row_of_another_org_is_a_bug(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="other"):
+        bench.writer.submit([owed(1)._replace(org="other")])
+
+
+# -- a request that is refused as a whole --------------------------------------------------------
+
+
+def poisoned(number: int) -> Owed:
+    """A value of a JSON type that the field can't take fails the whole request with 400."""
+    row = owed(number)
+    row.values["SMS_Status__c"] = ["not", "text"]
+    return row
+
+
+def test_a_row_that_fails_its_whole_request_is_found_by_halving(bench: Bench) -> None:
+    rows = [owed(n) for n in range(1_000)]
+    rows[333] = poisoned(333)
+    verdicts = bench.write(rows)
+    assert verdicts.pop(("m333", 1)) == Reject("JSON_PARSER_ERROR")
+    assert set(verdicts.values()) == {Settled()}
+    assert len(bench.org.writes()) == 999, "and nothing is written twice"
+    assert bench.requests("collections_update", "composite") < 40
+
+
+def test_when_every_row_fails_its_request_rejecting_ends_and_the_writer_stops(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    verdicts = bench.write([poisoned(n) for n in range(200)])
+    counted = kinds(verdicts.values())
+    assert counted["Reject"] <= 5
+    assert counted["Stop"] >= 1
+    assert sum(counted.values()) == 200
+    assert all(v.whole_org for v in verdicts.values() if isinstance(v, Retry))
+    assert [record.levelname for record in caplog.records][-1] == "ERROR"
+    assert bench.writer.room("default") == 0
+
+
+def test_halves_left_by_a_request_that_ends_during_a_pause_are_given_back(bench: Bench) -> None:
+    """They were once held through the pause, where newer versions could not take their place."""
+    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.4, task_id=task_id(1)))
+    bench.writer.submit([poisoned(1), poisoned(2)])
+    until(lambda: bench.requests("collections_update"), "in flight")
+    bench.org.inject(Fault(FaultKind.UNAVAILABLE, task_id=task_id(3)))
+    bench.writer.submit([owed(3)])
+    verdicts = {r.message_id: r.verdict for r in bench.collect(3)}
+    assert all(isinstance(v, Retry) and v.whole_org for v in verdicts.values())
+    assert bench.requests("collections_update") == 2
+
+
+def test_a_field_that_is_not_there_stops_the_writer_and_refuses_no_row(bench: Bench) -> None:
+    rows = [owed(n)._replace(values={"Gone__c": 1}) for n in range(20)]
+    verdicts = bench.write(rows)
+    assert kinds(verdicts.values()) == {"Stop": 20}
+    (verdict, *_) = verdicts.values()
+    assert isinstance(verdict, Stop)
+    assert "INVALID_FIELD" in verdict.what_to_change
+    assert bench.writer.room("default") == 0
+    bench.clock.skip(100.0)
+    until(lambda: bench.writer.room("default"), "the pause is over")
+    assert bench.write_one(owed(1)) == Settled()
+
+
+# -- taking partitions away ------------------------------------------------------------------
+
+
+def test_quiesce_gives_back_what_waits_and_awaits_what_is_in_flight(bench: Bench) -> None:
+    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.COLLECTIONS_UPDATE))
+    bench.writer.submit([owed(1)])
+    until(lambda: bench.requests("collections_update"), "in flight")
+    # The second row of the Task can't be sent; the other partition's row stays.
+    bench.writer.submit([owed(1, 221, version=2), owed(1, 400, version=3, partition=5)])
+    bench.writer.quiesce([0], 5.0)
+    results = {(r.partition, r.version): r.verdict for r in bench.writer.results()}
+    assert results[0, 1] == Settled()
+    given_back = results[0, 2]
+    assert isinstance(given_back, Retry)
+    assert given_back.whole_org
+    if (5, 3) not in results:
+        assert bench.collect(1)[0].verdict == Settled()
+    assert bench.codes_written(1) == ["220", "400"]
+
+
+def test_quiesce_ends_at_its_deadline_and_the_late_result_still_comes(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.org.inject(Fault(FaultKind.SLOW, delay_s=1.0, request=RequestKind.COLLECTIONS_UPDATE))
+    bench.writer.submit([owed(1)])
+    until(lambda: bench.requests("collections_update"), "in flight")
+    bench.writer.quiesce([0], 0.1)
+    assert bench.writer.results() == []
+    assert "rows in flight" in caplog.text
+    assert bench.collect(1)[0].verdict == Settled()
+
+
+def test_a_request_of_a_quiesced_partition_is_not_sent_again_after_a_new_login(
+    bench: Bench,
+) -> None:
+    bench.org.inject(
+        Fault(FaultKind.SESSION, request=RequestKind.COLLECTIONS_UPDATE),
+        Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.TOKEN),
+    )
+    bench.writer.submit([owed(1)])
+    until(lambda: bench.requests("token") == 2, "logging in again")
+    bench.writer.quiesce([0], 5.0)
+    (result,) = bench.writer.results()
+    assert isinstance(result.verdict, Retry)
+    assert bench.org.writes() == []
+
+
+def test_dropped_rows_give_no_result_and_the_task_stays_busy_until_the_answer(
+    bench: Bench,
+) -> None:
+    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.COLLECTIONS_UPDATE))
+    bench.writer.submit([owed(1, 402), owed(2, 402, partition=5)])
+    until(lambda: bench.requests("collections_update"), "in flight")
+    bench.writer.submit([owed(3)])
+    bench.writer.drop([0])
+    bench.writer.submit([owed(1, 220, version=2)])  # it has come back to us
+    results = bench.collect(2)
+    assert {(r.message_id, r.version) for r in results} == {("m2", 1), ("m1", 2)}
+    assert bench.codes_written(1) == ["402", "220"]
+    assert bench.codes_written(3) == []
+
+
+def test_results_of_a_dropped_partition_are_gone_even_if_they_were_there(bench: Bench) -> None:
+    bench.writer.submit([owed(1)])
+    bench.writer.wait(5.0)
+    bench.writer.drop([0])
+    assert bench.writer.results() == []
+
+
+def test_without_the_lease_nothing_is_sent(bench: Bench) -> None:
+    bench.is_owner = False
+    verdicts = bench.write([owed(n) for n in range(300)])
+    assert all(isinstance(v, Retry) and v.whole_org for v in verdicts.values())
+    assert bench.requests("collections_update", "composite") == 0
+    bench.is_owner = True
+    assert bench.write_one(owed(1)) == Settled()
+
+
+def test_closing_gives_back_what_was_not_sent_and_awaits_the_rest(org: SandboxOrg) -> None:
+    bench = Bench(org).logged_in()
+    org.inject(Fault(FaultKind.SLOW, delay_s=0.3, request=RequestKind.COLLECTIONS_UPDATE))
+    bench.writer.submit([owed(1), owed(1, version=2)])
+    until(lambda: bench.requests("collections_update"), "in flight")
+    bench.writer.close(5.0)
+    verdicts = {r.version: r.verdict for r in bench.writer.results()}
+    assert verdicts[1] == Settled()
+    assert isinstance(verdicts[2], Retry)
+    assert bench.writer.room("default") == 0
+    bench.writer.submit([owed(2)])
+    assert isinstance(bench.writer.results()[0].verdict, Retry)
+
+
+def test_the_lease_is_asked_for_the_partitions_of_the_request(org: SandboxOrg) -> None:
+    asked: list[Collection[int]] = []
+
+    def only_the_first(partitions: Collection[int]) -> bool:
+        asked.append(partitions)
+        return 1 not in partitions
+
+    with Bench(org, lease=only_the_first) as bench:
+        bench.logged_in()
+        assert bench.write_one(owed(0, partition=0)) == Settled()
+        refused = bench.write_one(owed(1, partition=1))
+        assert isinstance(refused, Retry)
+        assert refused.whole_org
+        assert bench.codes_written(1) == []
+    assert asked == [{0}, {1}]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bug_in_a_thread_reaches_the_worker(org: SandboxOrg) -> None:
+    def broken(_: Collection[int]) -> bool:
+        raise KeyError("a bug")
+
+    with Bench(org, lease=broken) as bench:
+        bench.logged_in().writer.submit([owed(1)])
+        bench.writer.wait(5.0)
+        with pytest.raises(RuntimeError, match="failed"):
+            bench.writer.results()
+        bench.writer.quiesce([0], 5.0)

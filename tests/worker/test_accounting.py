@@ -1,0 +1,121 @@
+"""What is told of a committed plan."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from processor.core.due import Rules
+from processor.core.events import Outcome, Settlement
+from processor.core.plan import Plan
+from processor.errors import Rejected
+from processor.ports import Result, Stop
+from processor.runtime.metrics import Metrics
+from processor.worker.accounting import Tally
+from processor.worker.log_limit import INTERVAL_MS, MOST_KINDS, Rarely
+from processor.worker.settlements import Settling
+from tests.kafka.avro.avro_kit import Record
+from tests.support.states import NOW, state
+
+
+def test_a_status_from_after_our_clock_took_no_time_and_never_less() -> None:
+    """Negative seconds made the sum of all the others wrong, for good."""
+    registry = CollectorRegistry()
+    decided = Plan(
+        settled=[
+            (state("m", at=NOW + ahead), Settlement("m", 1, 220, NOW, Outcome.WRITTEN))
+            for ahead in (90_000, -2_000)
+        ]
+    )
+    Tally(Metrics(registry)).count({0: []}, {0: decided}, NOW)
+    name = "sms_processor_event_to_salesforce_seconds_sum"
+    assert registry.get_sample_value(name, {"outcome": "written"}) == 2
+
+
+class At(Record):
+    """An event of which only the offset matters."""
+
+    def offset(self) -> int | None:
+        return self.time
+
+
+def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+    caplog.clear()
+    return found
+
+
+def test_dead_letters_are_told_at_once_and_then_once_a_minute_by_their_reason(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """There was no line at all of an event, and one for each row that was refused."""
+    tally = Tally(Metrics(CollectorRegistry()))
+    batch = [At(None, offset) for offset in range(40, 50)]
+    decided = Plan(
+        rejected=[(2, Rejected("bad_magic", "0xff")), (3, Rejected("bad_magic", "0xfe"))],
+        too_late=[(9, Rejected("too_late"))],
+        refused=[(state("m"), Settlement("m", 1, 220, NOW, Outcome.REJECTED, "ENTITY_IS_DELETED"))]
+        * 200,
+    )
+    for _ in range(4):
+        tally.count({3: batch}, {3: decided}, NOW)
+    events, rows = "events became dead letters: ", "Salesforce has refused rows for good: "
+    where = "partition=3 (see the dead-letter topic)"
+    assert lines(caplog) == [
+        ("WARNING", f"{events}stage=decode reason=bad_magic events=2 partition=3 offset=42"),
+        ("WARNING", f"{events}stage=collapse reason=too_late events=1 partition=3 offset=49"),
+        ("ERROR", f"{rows}reason=ENTITY_IS_DELETED rows=200 {where}"),
+    ]
+    tally.log(NOW + 59_999)
+    assert lines(caplog) == []
+    tally.log(NOW + 60_000)
+    told = [text.partition(" partition=")[0] for _, text in lines(caplog)]
+    assert [text.rpartition("=")[2] for text in told] == ["6", "3", "600"]
+    tally.log(NOW + 180_000)
+    assert lines(caplog) == []
+
+
+def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """800 rows of 4 requests were 800 lines, all the same."""
+    settling = Settling(Rules())
+    rows = {f"m{number}": state(f"m{number}") for number in range(800)}
+    for row in rows.values():
+        settling.hand_over(0, row, NOW)
+    results = [Result(m, 0, row.version, Stop("fix it")) for m, row in rows.items()]
+    assert len(settling.postpone(results, rows, NOW)) == 800
+    assert lines(caplog) == [("ERROR", "salesforce accepts no row: fix it rows=800")]
+
+
+@given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 5), st.integers(0, 50_000))))
+def test_what_is_said_rarely_is_all_said_and_never_twice_in_an_interval(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    rarely = Rarely[int, int](-1)
+    now, added, told = NOW, 0, 0
+    said: dict[int, int] = {}
+    for kind, count, passed in steps:
+        rarely.add(kind, kind, count)
+        added, now = added + count, now + passed
+        for what, number, _ in rarely.due(now):
+            assert now - said.get(what, 0) >= INTERVAL_MS
+            said[what], told = now, told + number
+    assert told + sum(number for _, number, _ in rarely.due(now + INTERVAL_MS)) == added
+
+
+def test_kinds_without_end_become_one() -> None:
+    rarely = Rarely[int, None](-1)
+    for kind in range(10 * MOST_KINDS):
+        rarely.add(kind, None)
+    said = list(rarely.due(NOW))
+    assert len(said) == MOST_KINDS + 1
+    assert said[-1] == (-1, 9 * MOST_KINDS, None)
+
+
+def test_a_clock_that_was_set_back_keeps_nothing_from_being_said() -> None:
+    rarely = Rarely[str, None]("other")
+    rarely.add("a", None)
+    assert list(rarely.due(NOW)) == [("a", 1, None)]
+    rarely.add("a", None)
+    assert list(rarely.due(NOW - 3_600_000)) == [("a", 1, None)]
