@@ -10,14 +10,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
-from typing import Final
 
+from processor.commands.exit_codes import (
+    EXIT_CONFIG,
+    EXIT_INTERRUPTED,
+    EXIT_UNAVAILABLE,
+    EXIT_WRONG,
+)
 from processor.errors import ConfigError, StopProcessing, Unavailable
-
-EXIT_WRONG: Final = 1
-EXIT_CONFIG: Final = 2
-EXIT_UNAVAILABLE: Final = 75  # EX_TEMPFAIL of sysexits.h
-EXIT_INTERRUPTED: Final = 130
 
 _DESCRIPTION = """\
 Carries SMS delivery reports from Kafka to Salesforce Tasks: one true status per message.

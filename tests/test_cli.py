@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.cli import main
-from processor.config.settings import setting_names
+from processor.config.load import setting_names
 
 
 def test_codes_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:

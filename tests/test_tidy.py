@@ -1,209 +1,49 @@
-"""The rules of the house, as tests: who may import whom, sizes, purity, and what the README names.
-
-Each rule is a function from source to complaints, so that a rule itself can be tested on a
-line that breaks it.
-"""
+"""The project's rules (`tidy.py`), on the project, and each on a line that breaks it."""
 
 from __future__ import annotations
 
 import ast
 import re
-import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import pytest
 
-from processor.config.settings import setting_names
-from processor.core.reasons import NEVER_SENT, REASONS
+from processor.config.load import setting_names
+from processor.core.reasons import REASONS
+from tests.tidy import (
+    MAX_ENTRIES,
+    MAX_FILE_LINES,
+    MAX_FUNCTION_LINES,
+    PACKAGE,
+    ROOT,
+    broad_excepts,
+    circles,
+    crowded_folders,
+    dead_modules,
+    forbidden_imports,
+    import_graph,
+    impure_calls,
+    is_package,
+    long_functions,
+    mocks,
+    module_name,
+    parse,
+    prints,
+    python_files,
+    text_files,
+    unused_names,
+)
 
-ROOT = Path(__file__).parent.parent
-PACKAGE = ROOT / "processor"
+NEVER_SENT = frozenset(["bad_date", "bad_json", "not_a_report", "unencodable"])
+"""Why `processor produce` refuses a line: no dead letter, and no label of a metric."""
 
-MAX_FILE_LINES = 500
-MAX_FUNCTION_LINES = 60
-
-
-class Layer(NamedTuple):
-    """What a part of the package may import besides the standard library and itself."""
-
-    package: frozenset[str]
-    libraries: frozenset[str] = frozenset()
-
-
-def layer(package: str = "", libraries: str = "") -> Layer:
-    return Layer(
-        frozenset(f"processor.{name}" for name in package.split()), frozenset(libraries.split())
-    )
-
-
-# Folders are the layers.
-WORKER = "processor.worker"
-LAYERS = {
-    "processor.errors": layer(),
-    "processor.core": layer("errors"),
-    "processor.ports": layer("core errors"),
-    WORKER: layer("core ports errors"),
-    "processor.config": layer("core errors"),
-    "processor.runtime": layer("core ports errors", "prometheus_client"),
-    # The edges: each with its own library, none with another edge.
-    "processor.kafka": layer("core ports errors", "confluent_kafka fastavro httpx2"),
-    "processor.salesforce": layer("core ports errors", "jwt requests simple_salesforce"),
-    "processor.store": layer("core ports errors", "lmdb"),
+TESTS_ALONE = {
+    "MAX_KEY_BYTES": "of LMDB, which a law holds against what the decoder accepts",
+    "describe_metrics": "the reference of metrics is held to it",
+    "setting_names": "the reference of settings is held to it",
+    "MAX_TEXT_BYTES": "of the local store's codec, which a law holds against the decoder",
 }
-
-# Only these put the parts together, so they may import anything.
-COMMANDS = ("processor.cli", "processor.commands", "processor.__main__")
-COMPOSERS = (*COMMANDS, "processor.sandbox")
-UNKNOWN = "a module at the top that no layer knows"
-
-# What the core may have of the standard library: nothing with a clock, a die, or a way out.
-PURE = frozenset(
-    "__future__ abc bisect calendar collections contextlib dataclasses datetime decimal enum"
-    " functools heapq itertools json math operator re string struct types typing".split()
-)
-UNTIMED = ("processor.core", WORKER)  # time and chance reach these as arguments
-CLOCKS_AND_DICE = frozenset(["random", "secrets", "time", "uuid"])
-IMPURE_CALLS = frozenset(["breakpoint", "exec", "eval", "input", "open", "print"])
-NOW = re.compile(r"(^|\.)(datetime\.(now|utcnow|today)|date\.today)$")
-
-TEXT_SUFFIXES = frozenset(
-    ".avsc .cfg .ini .json .jsonl .lock .md .py .sh .toml .txt .yaml .yml".split()
-)
-TEXT_NAMES = frozenset(
-    "Dockerfile LICENSE Makefile run setup lock .dockerignore .gitignore".split()
-)
-
-
-def within(module: str, parts: Iterable[str]) -> bool:
-    """Whether a module is one of the parts, or lies inside one."""
-    return any(module == part or module.startswith(part + ".") for part in parts)
-
-
-def home_of(module: str) -> str:
-    """The part of the design that a module of the package belongs to."""
-    parts = (*LAYERS, *COMPOSERS)
-    return next((part for part in parts if within(module, (part,))), UNKNOWN)
-
-
-def module_name(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def is_package(path: Path) -> bool:
-    return (path / "__init__.py").is_file()
-
-
-def is_module(name: str) -> bool:
-    path = ROOT.joinpath(*name.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
-
-
-def imports(module: str, tree: ast.AST, *, is_package: bool = False) -> Iterator[tuple[int, str]]:
-    """Every imported module by its full name, with its line."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parents = module.split(".")
-                keep = len(parents) - node.level + is_package
-                base = ".".join([*parents[:keep], *([base] if base else [])])
-            for alias in node.names:
-                full = f"{base}.{alias.name}"
-                is_inner = base.startswith("processor") and is_module(full)
-                yield node.lineno, full if is_inner else base
-
-
-def forbidden_imports(module: str, tree: ast.AST, *, is_package: bool = False) -> Iterator[str]:
-    home = home_of(module)
-    if module == "processor" or home in COMPOSERS:
-        return
-    if home not in LAYERS:
-        yield f"{module} is {UNKNOWN}"
-        return
-    allowed = LAYERS[home]
-    for line, name in imports(module, tree, is_package=is_package):
-        top = name.partition(".")[0]
-        if top == "processor":
-            is_allowed = within(name, allowed.package) or home_of(name) == home
-        elif top in sys.stdlib_module_names:
-            is_allowed = not (
-                (home == "processor.core" and top not in PURE)
-                or (home in UNTIMED and top in CLOCKS_AND_DICE)
-            )
-        else:
-            is_allowed = top in allowed.libraries
-        if not is_allowed:
-            yield f"{module}:{line} may not import {name}"
-
-
-def impure_calls(module: str, tree: ast.AST) -> Iterator[str]:
-    if home_of(module) not in UNTIMED:
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            called = ast.unparse(node.func)
-            if called in IMPURE_CALLS or NOW.search(called):
-                yield f"{module}:{node.lineno} calls {called}"
-
-
-def broad_excepts(module: str, tree: ast.AST) -> Iterator[str]:
-    """Whatever could hide a bug. To clean up and raise again, catch BaseException."""
-    if within(module, COMMANDS):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ExceptHandler):
-            caught = ast.unparse(node.type) if node.type else "everything"
-            if caught == "BaseException" and ast.unparse(node.body[-1]) == "raise":
-                continue
-            if node.type is None or re.search(r"\b(Base)?Exception\b", caught):
-                yield f"{module}:{node.lineno} catches {caught}"
-
-
-def prints(module: str, tree: ast.AST) -> Iterator[str]:
-    if within(module, COMPOSERS):
-        return
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
-            yield f"{module}:{node.lineno} prints"
-
-
-def mocks(module: str, tree: ast.AST) -> Iterator[str]:
-    for line, name in imports(module, tree):
-        if within(name, ("unittest", "mock", "pytest_mock")):
-            yield f"{module}:{line} imports {name}: write a fake that behaves"
-
-
-def long_functions(module: str, tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            lines = (node.end_lineno or node.lineno) - node.lineno + 1
-            if lines > MAX_FUNCTION_LINES:
-                yield f"{module}:{node.lineno} {node.name} has {lines} lines"
-
-
-def python_files(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
-
-
-def text_files() -> Iterator[Path]:
-    """The project's own text files: no caches, no environments, nothing built."""
-    built = {"build", "dist", "htmlcov"}
-    for path in sorted(ROOT.rglob("*")):
-        folders = path.relative_to(ROOT).parts[:-1]
-        hidden = any(part.startswith(".") and part != ".ci" for part in folders)
-        if hidden or built.intersection(folders) or not path.is_file():
-            continue
-        if path.suffix in TEXT_SUFFIXES or path.name in TEXT_NAMES:
-            yield path
-
-
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+"""What only tests use, and why it is there all the same."""
 
 
 # -- the rules, on this project ----------------------------------------------------------------
@@ -218,6 +58,36 @@ def test_imports_go_one_way() -> None:
         )
     ]
     assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def package() -> dict[str, ast.Module]:
+    return {module_name(path): parse(path) for path in python_files("processor")}
+
+
+def test_no_module_imports_itself_by_way_of_others(package: dict[str, ast.Module]) -> None:
+    assert list(circles(package)) == []
+
+
+def test_every_module_has_somebody_who_imports_it(package: dict[str, ast.Module]) -> None:
+    assert list(dead_modules(package)) == []
+
+
+def test_a_folder_can_be_taken_in_at_a_look() -> None:
+    folders = {path.parent for path in python_files("processor")}
+    listed = {
+        str(folder.relative_to(ROOT)): [
+            path.name for path in folder.iterdir() if path.suffix in ("", ".py")
+        ]
+        for folder in folders
+    }
+    assert list(crowded_folders(listed)) == []
+
+
+def test_nothing_is_there_for_the_tests_alone(package: dict[str, ast.Module]) -> None:
+    users = [parse(path) for path in python_files("benchmarks", "scripts")]
+    unused = [complaint.rpartition(" ")[2] for complaint in unused_names(package, users)]
+    assert sorted(unused) == sorted(TESTS_ALONE)
 
 
 @pytest.mark.parametrize("rule", [impure_calls, broad_excepts, prints])
@@ -397,3 +267,43 @@ def test_the_import_rule_knows_right_from_wrong(
 def test_each_rule_finds_what_breaks_it(rule: object, source: str) -> None:
     assert callable(rule)
     assert len(list(rule("processor.core.plan", ast.parse(source)))) == 1
+
+
+def test_a_circle_is_found_also_in_functions_and_under_type_checking() -> None:
+    one = ast.parse("def f():\n    from processor.core import plan")
+    for line in ("import processor.core.codes", "if TYPE_CHECKING:\n    from . import codes"):
+        other = ast.parse(line)
+        assert list(circles({"processor.core.codes": one, "processor.core.plan": other}))
+    assert not list(circles({"processor.core.codes": one, "processor.core.plan": ast.parse("")}))
+
+
+def test_a_dead_module_is_found() -> None:
+    modules = {
+        "processor.cli": ast.parse(""),
+        "processor.__main__": ast.parse("import processor.cli"),
+    }
+    assert list(dead_modules(modules)) == []
+    assert import_graph(modules)["processor.__main__"] == {"processor.cli"}
+    assert list(dead_modules({"processor.cli": ast.parse("")})) != []
+
+
+def test_a_crowded_folder_is_found() -> None:
+    names = [f"m{number}.py" for number in range(MAX_ENTRIES)]
+    assert list(crowded_folders({"f": [*names, "__init__.py", "__pycache__"]})) == []
+    assert list(crowded_folders({"f": [*names, "one_more.py"]})) != []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(): ...",
+        "class C: ...",
+        "X: Final = 1",
+        "X = 1",
+        "class C:\n    def f(self):\n        C",
+    ],
+)
+def test_a_name_that_nobody_uses_is_found(source: str) -> None:
+    module = {"processor.core.plan": ast.parse(source)}
+    assert list(unused_names(module, [])) != []
+    assert list(unused_names(module, [ast.parse("f, C, C.f, X")])) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from processor.config.settings import describe_settings
+from processor.config.load import describe_settings
 from processor.core.codes import CATALOGUE
 
 

@@ -11,8 +11,8 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry
 
-from processor.config.sections import Kafka
-from processor.config.settings import Settings
+from processor.config.load import require_salesforce
+from processor.config.settings import Kafka, Settings
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.mark import Identity, Mark
@@ -204,7 +204,7 @@ def connect_registry(settings: Settings, clock: Clock) -> Registry | None:
 
 def login(settings: Settings) -> Login:
     """How to log in to Salesforce. Raises ConfigError where the settings are not enough."""
-    salesforce = settings.require_salesforce()
+    salesforce = require_salesforce(settings)
     return Login(
         domain=salesforce.domain or "",
         consumer_key=str(salesforce.consumer_key or ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 from typing import Final
 
-from processor.config.settings import load_settings
+from processor.config.load import load_settings
 from processor.runtime.http import loopback_of
 
 TIMEOUT_S: Final = 4.0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from processor.config.settings import Settings, load_settings
+from processor.config.load import load_settings
+from processor.config.settings import Settings
 from processor.kafka.client.options import refused
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from processor.cli import EXIT_INTERRUPTED, EXIT_WRONG
+from processor.commands.exit_codes import EXIT_INTERRUPTED, EXIT_WRONG
 from processor.commands.loading import load
 from processor.runtime.logs import set_up_logging
 from processor.runtime.machine import prepare

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from processor.commands.compose import EVENT_SCHEMA, STATUS_SCHEMA, connect_registry
-from processor.config.settings import load_settings
+from processor.config.load import load_settings
 from processor.errors import ConfigError
 from processor.kafka.avro.registry import register_schemas
 from processor.kafka.avro.schemas import schema_text

@@ -6,12 +6,10 @@ import difflib
 import math
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from processor.config.settings import Settings
 from processor.core.attributes import ATTRIBUTES
-
-if TYPE_CHECKING:
-    from processor.config.settings import Settings
 
 MIN_SESSION_TIMEOUT_S: Final = 20.0  # twice the transaction timeout
 DEFAULT_MAX_POLL_INTERVAL_S: Final = 300.0

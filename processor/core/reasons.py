@@ -28,6 +28,3 @@ REASONS: Final[Mapping[str, tuple[str, ...]]] = {
     "collapse": ("too_late",),
 }
 """Of dead letters. The stage `salesforce` has Salesforce's own codes."""
-
-NEVER_SENT: Final = ("bad_date", "bad_json", "not_a_report", "unencodable")
-"""Why `processor produce` refuses a line."""

@@ -37,7 +37,6 @@ from processor.ports import (
     Store,
     Writer,
 )
-from processor.worker.accounting import Tally
 from processor.worker.breakers import Breakers
 from processor.worker.claim import Claim
 from processor.worker.dispatcher import Handing
@@ -46,8 +45,8 @@ from processor.worker.planner import Deciding
 from processor.worker.reader import Reading
 from processor.worker.restoration import Takeover, Takeovers
 from processor.worker.settlements import Settling
+from processor.worker.telemetry import CommitCounter, Waits
 from processor.worker.transaction import build
-from processor.worker.waits import Waits
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +112,7 @@ class Worker:
         self._settling = Settling(rules)
         self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
         self._takeovers = Takeovers()
-        self._tally = Tally(ports.meter)
+        self._counter = CommitCounter(ports.meter)
         self._waits = Waits()
         self._breakers = Breakers(limits.breaker)
         self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules, self._breakers)
@@ -209,7 +208,7 @@ class Worker:
 
     def account(self) -> Account:
         """What has been done, and (once closed) what was left."""
-        return Account(self._tally.events, self._tally.dead_letters, self._owed_left)
+        return Account(self._counter.events, self._counter.dead_letters, self._owed_left)
 
     # -- called by the source, from within poll ----------------------------------------------
 
@@ -341,7 +340,7 @@ class Worker:
                 self._slow_down()
                 self._ownership.proven(transaction.positions, began_s)
                 self._settle_published(plans)
-                self._tally.count(batches, plans, now)
+                self._counter.count(batches, plans, now)
                 self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why, moving):
                 if moving:
@@ -458,7 +457,7 @@ class Worker:
         now_s = self._p.clock.monotonic_s()
         if now_s >= self._gauges_at_s:
             self._gauges_at_s = now_s + self._limits.gauge_interval_s
-            self._tally.log(self._p.clock.now_ms())
+            self._counter.log(self._p.clock.now_ms())
             store = self._p.store
             owed = store.owed_count()
             self._p.meter.gauges(owed, store.count(), self._p.source.lag())

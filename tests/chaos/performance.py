@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Mapping
 
-from processor.cli import EXIT_UNAVAILABLE
+from processor.commands.exit_codes import EXIT_UNAVAILABLE
 from processor.sandbox.servers.kafka import KafkaServer
 from tests.chaos.proxy import Proxy
 from tests.chaos.schedule import Deed, What

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from processor.commands.check import Level, look_at_org
-from processor.config.settings import Settings, load_settings
+from processor.config.load import load_settings
+from processor.config.settings import Settings
 from processor.errors import ProcessorError
 from processor.sandbox.org.server import OrgSettings, SandboxOrg
 

@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from urllib3.util.timeout import Timeout
 
 from processor.commands import compose
-from processor.config.settings import Settings, load_settings
+from processor.config.load import load_settings
+from processor.config.settings import Settings
 from processor.core.due import reclaim
 from processor.errors import ConfigError
 from processor.kafka.source import KafkaSource

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from processor.config.settings import Settings, describe_settings, load_settings, setting_names
+from processor.config.load import (
+    describe_settings,
+    load_settings,
+    require_salesforce,
+    setting_names,
+)
+from processor.config.settings import Settings
 from processor.errors import ConfigError
 
 BROKER = {"PROCESSOR_KAFKA__BOOTSTRAP_SERVERS": "localhost:9092"}
@@ -229,14 +235,14 @@ def test_there_are_two_ways_to_log_in(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     key.write_text("-----BEGIN PRIVATE KEY-----")
     with_secret = load_settings(None, BROKER | ORG, needs=("kafka", "salesforce"))
-    assert with_secret.require_salesforce().private_key() is None
+    assert require_salesforce(with_secret).private_key() is None
     with_key = load(
         SALESFORCE__DOMAIN="acme.my",
         SALESFORCE__CONSUMER_KEY="k",
         SALESFORCE__USERNAME="u@acme",
         SALESFORCE__PRIVATE_KEY_FILE=str(key),
     )
-    assert with_key.require_salesforce().private_key() == "-----BEGIN PRIVATE KEY-----"
+    assert require_salesforce(with_key).private_key() == "-----BEGIN PRIVATE KEY-----"
     both = {"SALESFORCE__CONSUMER_SECRET": "s", "SALESFORCE__USERNAME": "u"}
     assert "two ways to log in" in problems(both)[0]
 
@@ -244,7 +250,7 @@ def test_there_are_two_ways_to_log_in(tmp_path: Path) -> None:
 def test_an_endpoint_stands_in_for_the_domain() -> None:
     environ = BROKER | ORG | {"PROCESSOR_SALESFORCE__ENDPOINT_URL": "http://org:8080"}
     del environ["PROCESSOR_SALESFORCE__DOMAIN"]
-    org = load_settings(None, environ).require_salesforce()
+    org = require_salesforce(load_settings(None, environ))
     assert (org.domain, org.endpoint_url) == (None, "http://org:8080")
 
 
@@ -257,7 +263,7 @@ def test_client_credentials_need_the_orgs_own_domain() -> None:
 def test_what_is_not_set_is_only_missed_by_who_needs_it() -> None:
     settings = load_settings(None, {}, needs=())
     with pytest.raises(ConfigError, match="SALESFORCE__CONSUMER_KEY: is missing"):
-        settings.require_salesforce()
+        require_salesforce(settings)
 
 
 def test_a_key_file_that_is_no_text_is_a_setting_to_change(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from processor.sandbox.servers.kafka import KafkaServer
-from processor.sandbox.servers.registry import RegistryServer
 from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names, real
+from tests.support.registry_server import RegistryServer
 
 # So that a test need not wait for what takes a minute in production.
 BROKER_SETTINGS = {

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from processor.config.settings import Settings, setting_names
+from processor.config.load import setting_names
+from processor.config.settings import Settings
 from processor.kafka.avro.schemas import schema_text
 from processor.sandbox.org.server import OrgSettings
 from tests.support.needs import do_without

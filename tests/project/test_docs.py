@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from processor import cli
 from processor.commands.produce.events import EventEncoder
-from processor.config.settings import setting_names
+from processor.config.load import setting_names
 from processor.core.report.fields import ReportRules
 from processor.core.report.shapes import to_avro_report
 from processor.kafka.avro.schemas import schema_text

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from processor.ports import OwedCount
-from processor.worker.waits import DOUBT_EVERY_S, Waits
+from processor.worker.telemetry import DOUBT_EVERY_S, Waits
 
 NEXT_DUE_MS = 1_700_000_660_000
 

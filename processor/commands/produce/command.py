@@ -14,8 +14,7 @@ from processor.commands.compose import EVENT_SCHEMA, connect_registry, topics
 from processor.commands.loading import load
 from processor.commands.produce.events import EventEncoder, Outlook, Summary, produce_lines
 from processor.commands.produce.reports import read_lines
-from processor.config.sections import DAY_S
-from processor.config.settings import Settings
+from processor.config.settings import DAY_S, Settings
 from processor.errors import ConfigError
 from processor.kafka.avro.registry import prefix_for
 from processor.kafka.avro.schemas import schema_text

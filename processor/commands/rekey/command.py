@@ -10,8 +10,7 @@ import uuid
 from processor.commands.compose import connect_registry, decoder, topics
 from processor.commands.loading import load
 from processor.commands.rekey.copier import FirstLook, Rekey, check_target
-from processor.config.sections import Kafka
-from processor.config.settings import Settings
+from processor.config.settings import Kafka, Settings
 from processor.core.mark import Identity
 from processor.core.report.fields import DecodeStats
 from processor.errors import ConfigError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from processor.cli import EXIT_INTERRUPTED
+from processor.commands.exit_codes import EXIT_INTERRUPTED
 
 END_S: Final = 15.0  # what closing the broker, the org and the processor may take
 

@@ -15,14 +15,15 @@ from concurrent.futures import wait as wait_for
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Final
 
-from processor.config.settings import Settings, load_settings
+from processor.config.load import load_settings
+from processor.config.settings import Settings
 from processor.errors import Unavailable
-from processor.sandbox.demo.command import DemoOptions, DemoReport
 from processor.sandbox.demo.dead_letters import DeadLetters
 from processor.sandbox.demo.interrupt import interruptible
 from processor.sandbox.demo.judge import CATEGORY_FIELD, CODE_FIELD, VERSION_FIELD, judge
 from processor.sandbox.demo.outage import Outage, Phase, single_faults
 from processor.sandbox.demo.processor import Processor, start
+from processor.sandbox.demo.report import DemoOptions, DemoReport
 from processor.sandbox.demo.screen import ORG_IS_DOWN, Progress, Screen, summary
 from processor.sandbox.demo.story import StoryTeller
 from processor.sandbox.org.server import FieldSpec, OrgSettings, SandboxOrg, task_fields

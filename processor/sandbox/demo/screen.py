@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Protocol, TextIO
 
-from processor.sandbox.demo.command import DemoReport
+from processor.sandbox.demo.report import DemoReport
 from processor.sandbox.demo.story import told
 from processor.sandbox.org.faults import FaultKind
 

@@ -17,7 +17,7 @@ import requests
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.commands.produce.events import EventEncoder
-from processor.config.sections import Kafka
+from processor.config.settings import Kafka
 from processor.errors import ProcessorError, Unavailable
 from processor.kafka.avro.registry import Registry, prefix_for
 from processor.kafka.avro.schemas import schema_text

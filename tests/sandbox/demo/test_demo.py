@@ -19,7 +19,6 @@ import pytest
 
 from processor import cli
 from processor.sandbox.demo import command as demo
-from processor.sandbox.demo.command import DemoOptions, DemoReport
 from processor.sandbox.demo.judge import (
     CATEGORY_FIELD,
     CODE_FIELD,
@@ -29,6 +28,7 @@ from processor.sandbox.demo.judge import (
     regressions,
 )
 from processor.sandbox.demo.outage import OrgDown
+from processor.sandbox.demo.report import DemoOptions, DemoReport
 from processor.sandbox.demo.run import INTRODUCTION
 from processor.sandbox.demo.screen import Lines, Progress, next_steps, program, summary
 from processor.sandbox.demo.story import Moment, Story

@@ -13,9 +13,9 @@ from processor.core.plan import Plan
 from processor.errors import Rejected
 from processor.ports import Result, Stop
 from processor.runtime.metrics import Metrics
-from processor.worker.accounting import Tally
 from processor.worker.log_limit import INTERVAL_MS, MOST_KINDS, Rarely
 from processor.worker.settlements import Settling
+from processor.worker.telemetry import CommitCounter
 from tests.kafka.avro.avro_kit import Record
 from tests.support.states import NOW, state
 
@@ -29,7 +29,7 @@ def test_a_status_from_after_our_clock_took_no_time_and_never_less() -> None:
             for ahead in (90_000, -2_000)
         ]
     )
-    Tally(Metrics(registry)).count({0: []}, {0: decided}, NOW)
+    CommitCounter(Metrics(registry)).count({0: []}, {0: decided}, NOW)
     name = "sms_processor_event_to_salesforce_seconds_sum"
     assert registry.get_sample_value(name, {"outcome": "written"}) == 2
 
@@ -51,7 +51,7 @@ def test_dead_letters_are_told_at_once_and_then_once_a_minute_by_their_reason(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """There was no line at all of an event, and one for each row that was refused."""
-    tally = Tally(Metrics(CollectorRegistry()))
+    tally = CommitCounter(Metrics(CollectorRegistry()))
     batch = [At(None, offset) for offset in range(40, 50)]
     decided = Plan(
         rejected=[(2, Rejected("bad_magic", "0xff")), (3, Rejected("bad_magic", "0xfe"))],
