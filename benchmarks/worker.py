@@ -152,7 +152,7 @@ class CountingSource(Timed):
 
     def poll(self, max_records: int, timeout_s: float) -> Any:
         records = self._polled(max_records, timeout_s)
-        self.read += len(records)
+        self.read += sum(map(len, records.values()))
         return records
 
     @property

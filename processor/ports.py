@@ -75,10 +75,11 @@ class Source(Protocol):
 
     def subscribe(self, listener: RebalanceListener) -> None: ...
 
-    def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
-        """The next records of the started partitions, at most `max_records`; of each partition in
-        order, each once. Runs the listener's callbacks. Raises StopProcessing when records were
-        lost (offset out of range), Unavailable never: an unreachable broker yields [].
+    def poll(self, max_records: int, timeout_s: float) -> Mapping[int, Sequence[RawRecord]]:
+        """The next records of the started partitions, at most `max_records` in all; by partition,
+        in order, each once, and no partition without any. Runs the listener's callbacks. Raises
+        StopProcessing when records were lost (offset out of range), Unavailable never: an
+        unreachable broker yields none.
         """
 
     def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:

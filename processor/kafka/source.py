@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 from confluent_kafka import (
@@ -45,6 +46,29 @@ MAX_POLL_INTERVAL_MS: Final = 300_000
 EXPECT_NOTHING: Final = Expected()
 
 _DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, error_codes.AUTO_OFFSET_RESET))
+
+
+@dataclass(slots=True)
+class _Assigned:
+    """One assigned partition, until it is taken away.
+
+    `next_offset` is what it is to deliver next once it is started. `pending` waits to be started,
+    for which the client was not ready. `committed` is where the group stands; the lag is counted
+    from there before the start. `end_seen` is the end that the client has reported.
+    """
+
+    stable: bool = False
+    paused: bool = False
+    committed: int = 0
+    next_offset: int | None = None
+    pending: int | None = None
+    end_seen: int | None = None
+
+    def reached(self) -> int:
+        """The offset after the last record handed out, or where reading begins."""
+        if self.next_offset is not None:
+            return max(self.next_offset, 0)
+        return max(self.committed if self.pending is None else self.pending, 0)
 
 
 class KafkaSource:
@@ -106,13 +130,7 @@ class KafkaSource:
     def _forget(self) -> None:
         self._joined = False
         self._member: bytes | None = None
-        self._assigned: set[int] = set()
-        self._stable: set[int] = set()
-        self._found: dict[int, int] = {}  # committed offsets, for the lag before the start
-        self._next: dict[int, int] = {}  # started partitions, and what they are to deliver next
-        self._pending: dict[int, int] = {}  # to be started as soon as the client can seek
-        self._paused: set[int] = set()
-        self._ends_seen: dict[int, int] = {}
+        self._assigned: dict[int, _Assigned] = {}
         self._leaving = False
 
     # -- reading -----------------------------------------------------------------------------
@@ -126,9 +144,10 @@ class KafkaSource:
             on_lost=self._on_lost,
         )
 
-    def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
-        for partition, offset in list(self._pending.items()):
-            self._seek(partition, offset)
+    def poll(self, max_records: int, timeout_s: float) -> Mapping[int, Sequence[RawRecord]]:
+        for partition, mine in self._assigned.items():
+            if mine.pending is not None:
+                self._seek(partition, mine, mine.pending)
         try:
             messages = self._consumer.consume(max_records, timeout_s)
         except KafkaException as error:
@@ -143,9 +162,10 @@ class KafkaSource:
             raise StopProcessing(changed)
         if records:
             self._troubles.over()
-            records = self._wanted(records)
+        wanted = self._wanted(records)
         self._take_identity()
-        return cast("list[RawRecord]", records)  # the client's stubs allow for more headers
+        # The client's stubs allow for more headers.
+        return cast("dict[int, list[RawRecord]]", wanted)
 
     def _take_identity(self) -> None:
         """The new protocol tells a member that is given nothing so by its epoch alone."""
@@ -163,37 +183,46 @@ class KafkaSource:
             return None
         if found.error is not None:
             return None
-        self._stable.add(partition)
-        self._found[partition] = max(found.offset, 0)
+        mine = self._assigned.get(partition)
+        if mine is not None:
+            mine.stable = True
+            mine.committed = max(found.offset, 0)
         return CommittedOffset(max(found.offset, -1), found.metadata or "")
 
     def start(self, partition: int, offset: int) -> None:
-        self._ends_seen.pop(partition, None)
-        self._paused.discard(partition)
-        self._seek(partition, offset)
+        mine = self._assigned.get(partition)
+        if mine is not None:
+            mine.end_seen = None
+            mine.paused = False
+            self._seek(partition, mine, offset)
 
-    def _seek(self, partition: int, offset: int) -> None:
+    def _seek(self, partition: int, mine: _Assigned, offset: int) -> None:
         """Right after an assignment the client is not able to yet: then the next poll tries."""
         place = TopicPartition(self._topic, partition, offset if offset >= 0 else OFFSET_BEGINNING)
         try:
             self._consumer.seek(place)
         except KafkaException as error:
             _log.debug("partition %d can't be started yet: %s", partition, error)
-            self._next.pop(partition, None)
-            self._pending[partition] = offset
+            mine.next_offset = None
+            mine.pending = offset
             return
-        self._next[partition] = max(offset, 0)
-        self._pending.pop(partition, None)
-        if partition not in self._paused:
+        mine.next_offset = max(offset, 0)
+        mine.pending = None
+        if not mine.paused:
             self._consumer.resume([place])
 
     def pause(self, partitions: Collection[int]) -> None:
-        self._paused.update(partitions)
-        self._consumer.pause(self._places(self._assigned.intersection(partitions)))
+        mine = self._assigned.keys() & set(partitions)
+        for partition in mine:
+            self._assigned[partition].paused = True
+        self._consumer.pause(self._places(mine))
 
     def resume(self, partitions: Collection[int]) -> None:
-        self._paused.difference_update(partitions)
-        self._consumer.resume(self._places(self._next.keys() & partitions))
+        mine = self._assigned.keys() & set(partitions)
+        for partition in mine:
+            self._assigned[partition].paused = False
+        started = [p for p in mine if self._assigned[p].next_offset is not None]
+        self._consumer.resume(self._places(started))
 
     def joined(self) -> bool:
         return self._joined and not self._topics.gone()
@@ -203,17 +232,15 @@ class KafkaSource:
         return min(self._topics.silent_s(), self._log_ends.silent_s())
 
     def at_end(self, partition: int) -> bool:
-        end = self._ends_seen.get(partition)
-        return end is not None and self._reached(partition) <= end
+        mine = self._assigned.get(partition)
+        return mine is not None and mine.end_seen is not None and mine.reached() <= mine.end_seen
 
     def lag(self) -> Mapping[int, int]:
-        ends = self._log_ends.latest(self._assigned)
-        return {
-            partition: max(
-                0, end - max(self._reached(partition), self._ends_seen.get(partition, 0))
-            )
-            for partition, end in ends.items()
-        }
+        lag = {}
+        for partition, end in self._log_ends.latest(self._assigned).items():
+            mine = self._assigned[partition]
+            lag[partition] = max(0, end - max(mine.reached(), mine.end_seen or 0))
+        return lag
 
     def rejoin(self) -> None:
         listener = self._listener
@@ -249,11 +276,12 @@ class KafkaSource:
 
     def assigned(self) -> Collection[int]:
         """The partitions that are ours, as of the last poll."""
-        return self._assigned
+        return self._assigned.keys()
 
     def is_stable(self, partition: int) -> bool:
         """Whether `committed` has answered for the partition since it became ours."""
-        return partition in self._stable
+        mine = self._assigned.get(partition)
+        return mine is not None and mine.stable
 
     def member(self) -> bytes | None:
         """Our identity in the group as of the last poll, for a transaction's offsets. None while
@@ -272,7 +300,7 @@ class KafkaSource:
         if self._partitions is not None and max(partitions, default=-1) >= self._partitions:
             self._stop = self._grown(max(partitions) + 1)
             return  # they stay paused: nothing of them is read before `poll` raises
-        self._assigned.update(partitions)
+        self._assigned.update((partition, _Assigned()) for partition in partitions)
         if partitions and self._listener is not None and not self._leaving:
             self._listener.assigned(partitions)
 
@@ -283,7 +311,8 @@ class KafkaSource:
             if partitions and self._listener is not None and not self._leaving:
                 self._listener.revoked(partitions)
         finally:
-            self._drop(partitions)
+            for partition in partitions:
+                self._assigned.pop(partition, None)
             consumer.incremental_unassign(places)
 
     def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
@@ -293,40 +322,41 @@ class KafkaSource:
             if partitions and self._listener is not None and not self._leaving:
                 self._listener.lost(partitions)
         finally:
-            self._drop(partitions)
+            for partition in partitions:
+                self._assigned.pop(partition, None)
             consumer.incremental_unassign(places)
-
-    def _drop(self, partitions: Collection[int]) -> None:
-        for partition in partitions:
-            self._assigned.discard(partition)
-            self._stable.discard(partition)
-            self._paused.discard(partition)
-            for known in (self._found, self._next, self._pending, self._ends_seen):
-                known.pop(partition, None)
 
     # -- details -----------------------------------------------------------------------------
 
-    def _wanted(self, records: list[Message]) -> list[Message]:
-        """Those of started partitions, each once and in order.
+    def _wanted(self, records: list[Message]) -> dict[int, list[Message]]:
+        """Those of started partitions, each once and in order, by partition.
 
         Around a rebalance the client may hand out records of partitions that are not ours any more.
         And it may go back to a partition's beginning, for which it asked at the assignment: an
         answer that comes after `start` makes it ask again, and then begin there (librdkafka 2.16,
         `rd_kafka_toppar_handle_Offset`). Then it is told once more where to read.
         """
-        wanted: list[Message] = []
-        behind: set[int] = set()
+        wanted: dict[int, list[Message]] = {}
+        behind: dict[int, _Assigned] = {}
+        assigned = self._assigned
         for record in records:
             partition, offset = record.partition(), record.offset()
-            if partition is None or offset is None or partition not in self._next:
+            if partition is None or offset is None or partition not in assigned:
                 continue
-            if offset < self._next[partition]:
-                behind.add(partition)
+            mine = assigned[partition]
+            if mine.next_offset is None:
                 continue
-            self._next[partition] = offset + 1
-            wanted.append(record)
-        for partition in behind:
-            self._seek(partition, self._next[partition])
+            if offset < mine.next_offset:
+                behind[partition] = mine
+                continue
+            mine.next_offset = offset + 1
+            if partition in wanted:
+                wanted[partition].append(record)
+            else:
+                wanted[partition] = [record]
+        for partition, mine in behind.items():
+            if mine.next_offset is not None:
+                self._seek(partition, mine, mine.next_offset)
         return wanted
 
     def _on_events(self, events: Iterable[Message]) -> None:
@@ -334,13 +364,14 @@ class KafkaSource:
             error, partition, offset = event.error(), event.partition(), event.offset()
             if error is None:
                 continue
-            started = partition in self._next
+            mine = None if partition is None else self._assigned.get(partition)
+            started = mine if mine is not None and mine.next_offset is not None else None
             if error.code() == error_codes.PARTITION_EOF:
-                if started and partition is not None and offset is not None:
-                    self._ends_seen[partition] = offset
+                if started is not None and offset is not None:
+                    started.end_seen = offset
                     self._troubles.over()
             elif error.code() in _DATA_LOST:
-                if started:
+                if started is not None:
                     self._stop = self._lost_data(partition, error)
             else:
                 self._on_error(error)
@@ -368,11 +399,6 @@ class KafkaSource:
             "lost: what is owed to Salesforce stays owed. Stop the other processes too, and start "
             "again: the start says what to do next (docs/partitions.md)"
         )
-
-    def _reached(self, partition: int) -> int:
-        """The offset after the last record handed out, or where reading begins."""
-        begin = self._pending.get(partition, self._found.get(partition, 0))
-        return max(self._next.get(partition, begin), 0)
 
     def _places(self, partitions: Iterable[int]) -> list[TopicPartition]:
         return [TopicPartition(self._topic, partition) for partition in partitions]

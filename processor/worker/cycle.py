@@ -286,11 +286,8 @@ class Worker:
             except StoreFailed as failure:  # the other partitions' results are not to be lost
                 self._restore_again(failure, partition)
 
-    def _advance(self, records: Sequence[RawRecord]) -> None:
-        batches: dict[int, list[RawRecord]] = {}
-        for record in records:
-            batches.setdefault(record.partition() or 0, []).append(record)
-        batches = {p: batch for p, batch in batches.items() if p in self._reading.positions}
+    def _advance(self, records: Mapping[int, Sequence[RawRecord]]) -> None:
+        batches = {p: list(batch) for p, batch in records.items() if p in self._reading.positions}
         try:
             self._publish(batches)
         except Unavailable as failure:

@@ -23,13 +23,13 @@ class Reading:
         self._held_until_s: dict[int, float] = {}
         self._drained: set[int] = set()
 
-    def poll(self, timeout_s: float) -> Sequence[RawRecord]:
-        """The next records. Runs the rebalance callbacks."""
+    def poll(self, timeout_s: float) -> Mapping[int, Sequence[RawRecord]]:
+        """The next records, by partition. Runs the rebalance callbacks."""
         if self._held_until_s:
             self._let_go(self._clock.monotonic_s())
         size = self._catch_up_records if self._catching_up else self._batch_records
         records = self._source.poll(size, timeout_s)
-        self._catching_up = len(records) >= size
+        self._catching_up = sum(map(len, records.values())) >= size
         return records
 
     def start(self, partition: int, position: Position) -> None:

@@ -41,7 +41,7 @@ def test_a_late_answer_to_where_a_partition_begins_delivers_nothing_twice(
     def read_for(seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            found.extend(reader.source.poll(1_000, 0.05))
+            found.extend(reader.poll(1_000, 0.05))
 
     def read_until(count: int) -> None:
         limit = Patience(PATIENCE_S)
@@ -50,7 +50,7 @@ def test_a_late_answer_to_where_a_partition_begins_delivers_nothing_twice(
             read_for(0.05)
 
     try:
-        until(lambda: reader.source.poll(10, 0.1) == [] and reader.owns(0))
+        until(lambda: reader.source.poll(10, 0.1) == {} and reader.owns(0))
         reader.source.start(0, START)
         read_for(RETRY_S)
         assert found == [], "the way is cut"

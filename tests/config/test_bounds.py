@@ -85,7 +85,7 @@ def reads(settings: Settings) -> None:
         session_timeout_ms=kafka.session_timeout_ms,
     )
     for records in (batch.max_records, batch.catch_up_max_records):
-        assert source.poll(records, 0.0) == []
+        assert source.poll(records, 0.0) == {}
     source.close()
     assert batch.timeout_s * 1000 <= MAX_INT32  # or it wraps around, inside the client
     NewTopic("events", kafka.events_partitions or 1, 1)

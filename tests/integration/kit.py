@@ -284,11 +284,16 @@ class Member:
         mark = parse(found.metadata)
         return Position(found.offset, mark.stream_time if mark else 0)
 
+    def poll(self, max_records: int, timeout_s: float) -> list[RawRecord]:
+        """Of all partitions, one after the other."""
+        batches = self.source.poll(max_records, timeout_s)
+        return [record for batch in batches.values() for record in batch]
+
     def read(self, count: int, timeout_s: float = PATIENCE_S) -> list[RawRecord]:
         records: list[RawRecord] = []
 
         def enough() -> bool:
-            records.extend(self.source.poll(10_000, 0.1))
+            records.extend(self.poll(10_000, 0.1))
             return len(records) >= count
 
         until(enough, timeout_s)

@@ -44,7 +44,7 @@ def take_over(member: Members, zombie: Member, protocol: str = "classic") -> Mem
     """Somebody else gets the only partition, because the owner has stopped polling."""
     heir = member(zombie.names, protocol=protocol)
     heir.outbox.renew()
-    until(lambda: heir.source.poll(10, 0.1) == [] and heir.owns(0))
+    until(lambda: heir.source.poll(10, 0.1) == {} and heir.owns(0))
     assert list(zombie.source.assigned()) == [0], "it must not know yet"
     return heir
 
@@ -147,7 +147,7 @@ def test_an_instance_that_starts_again_under_its_name_waits_for_no_timeout(
     again = member(names, transactional_id="pod-0")
     again.outbox.renew()
     dead.source.close()
-    until(lambda: again.source.poll(10, 0.1) == [] and again.owns(0))
+    until(lambda: again.source.poll(10, 0.1) == {} and again.owns(0))
     assert again.committed(0).offset == -1
     assert not limit.is_over()
 
@@ -164,7 +164,7 @@ def test_the_transaction_of_a_dead_instance_ends_before_its_partitions_can_move(
     heir = member(names).join(0)
     was_open = heir.source.committed(0, 0.5) is None
     assert was_open or time.monotonic() - began > TRANSACTION_TIMEOUT_MS / 1_000
-    until(lambda: heir.source.poll(10, 0.1) == [] and heir.source.committed(0, 0.5) is not None)
+    until(lambda: heir.source.poll(10, 0.1) == {} and heir.source.committed(0, 0.5) is not None)
     assert not limit.is_over()
 
 

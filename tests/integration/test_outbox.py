@@ -340,7 +340,7 @@ def test_a_commit_whose_outcome_stays_unknown_is_fenced_within_a_bound(
         kafka.thaw()
     monkeypatch.undo()
     until(lambda: _renewed(writer))
-    until(lambda: writer.source.poll(10, 0.1) == [] and writer.owns(0))
+    until(lambda: writer.source.poll(10, 0.1) == {} and writer.owns(0))
     until(lambda: isinstance(writer.outbox.commit(writes(0, "second", at=2)), Committed))
     assert cluster.keys(names.status) == ["first", "second"]
     assert writer.committed(0).offset == 2

@@ -64,14 +64,14 @@ def test_a_partition_that_was_not_there_at_the_start_stops_the_process_before_it
     listener = Recorder()
     source.subscribe(listener)
     try:
-        until(lambda: source.poll(10, 0.1) == [] and set(source.assigned()) == {0, 1})
+        until(lambda: source.poll(10, 0.1) == {} and set(source.assigned()) == {0, 1})
         for partition in (0, 1):
             source.start(partition, -1)
         grow(cluster, names.events, 3)
         cluster.produce(names.events, 2, [b"event"] * 3)
 
         def never() -> bool:
-            assert source.poll(10, 0.1) == []
+            assert source.poll(10, 0.1) == {}
             return False
 
         with pytest.raises(StopProcessing, match=r"more partitions: at least 3, and it had 2"):

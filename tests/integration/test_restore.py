@@ -128,7 +128,7 @@ def test_a_restore_begins_only_after_the_stable_position_has_come(
     owner.committed(0)
     owner.outbox.restore(0, None).close()
     owner.source.rejoin()
-    until(lambda: owner.source.poll(10, 0.1) == [] and owner.owns(0))
+    until(lambda: owner.source.poll(10, 0.1) == {} and owner.owns(0))
     with pytest.raises(RuntimeError, match="before its stable offset came"):
         owner.outbox.restore(0, None)
 
@@ -163,7 +163,7 @@ def test_input_is_held_back_and_polling_goes_on_while_a_restore_waits(
     steps = 0
     while not restore.step(100, 0.1).done:
         steps += 1
-        assert owner.source.poll(100, 0.05) == []
+        assert owner.source.poll(100, 0.05) == {}
         assert not in_time.is_over()
     assert steps > 10
     assert owner.listener.calls == [("assigned", [0])]

@@ -70,12 +70,12 @@ class SimSource:
         self._listener = listener
         self._member = self._broker.group.join(self._machine.name)
 
-    def poll(self, max_records: int, timeout_s: float) -> Sequence[RawRecord]:
+    def poll(self, max_records: int, timeout_s: float) -> Mapping[int, Sequence[RawRecord]]:
         self._machine.point("poll")
         self._machine.rest(timeout_s)
         if away(self._broker, self._machine):
             self._time_out()
-            return []
+            return {}
         early = self._fetch(max_records) if self._world.rng.random() < 0.5 else None
         self._serve()
         fetched = self._fetch(max_records) if early is None else early
@@ -85,7 +85,10 @@ class SimSource:
         if records:
             self._machine.rest(0.0)
             self._world.note(self._machine.name, "polls", *_span(records))
-        return records
+        batches: dict[int, list[RawRecord]] = {}
+        for record in records:
+            batches.setdefault(record.number, []).append(record)
+        return batches
 
     def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:
         self._machine.point("asking")

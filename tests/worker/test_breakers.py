@@ -11,7 +11,7 @@ import pytest
 from processor.core.breaker import BreakerRules
 from processor.core.events import DeliveryEvent
 from processor.errors import Rejected
-from processor.ports import Position, RawRecord, Source
+from processor.ports import Position, Source
 from processor.worker.breakers import Breakers
 from processor.worker.reader import Reading
 from tests.support.status_log import HandTurnedClock
@@ -43,14 +43,17 @@ class Topic:
         self.paused: set[int] = set()
         self.handed_out = 0
 
-    def poll(self, _max_records: int, _timeout_s: float) -> list[Record]:
-        found = []
+    def poll(self, _max_records: int, _timeout_s: float) -> dict[int, list[Record]]:
+        found: dict[int, list[Record]] = {}
         for number, next_offset in self.next.items():
             if number not in self.paused:
                 some = self.partitions[number][next_offset : next_offset + FETCHED]
-                found += [Record(number, next_offset + i, why) for i, why in enumerate(some)]
+                if some:
+                    found[number] = [
+                        Record(number, next_offset + i, why) for i, why in enumerate(some)
+                    ]
                 self.next[number] += len(some)
-        self.handed_out += len(found)
+                self.handed_out += len(some)
         return found
 
     def start(self, partition: int, offset: int) -> None:
@@ -83,9 +86,7 @@ class Bench:
             self.clock.seconds += TURN_S
 
     def _cycle(self, commits: bool) -> None:
-        batches: dict[int, list[RawRecord]] = {}
-        for record in self.reading.poll(TURN_S):
-            batches.setdefault(record.partition() or 0, []).append(record)
+        batches = {p: [*batch] for p, batch in self.reading.poll(TURN_S).items()}
         read = [*batches]
         self.breakers.admit(batches, self.clock.seconds)
         decoded: dict[int, list[DeliveryEvent | Rejected]] = {

@@ -146,9 +146,9 @@ class Rekey:
         if self._paused_until_s is not None and self._clock.monotonic_s() >= self._paused_until_s:
             self._paused_until_s = None
             self._source.resume(list(self._positions))
-        records = self._source.poll(BATCH_RECORDS, POLL_TIMEOUT_S)
+        batches = self._source.poll(BATCH_RECORDS, POLL_TIMEOUT_S)
         self._start_found()
-        records = [record for record in records if record.partition() in self._positions]
+        records = [r for p, batch in batches.items() if p in self._positions for r in batch]
         if records:
             self._copy(records)
         self._ended.update(p for p in self._positions if self._source.at_end(p))
