@@ -20,13 +20,14 @@ from prometheus_client import CollectorRegistry
 from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
 from processor.core.due import Rules
 from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.settle import Settled
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.status_codec import StatusCodec
 from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
-from processor.ports import Owed, Result, Settled
+from processor.ports import Owed, Result
 from processor.runtime.clock import SystemClock
 from processor.runtime.metrics import Metrics
 from processor.store.store import LmdbStore

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from processor.core.events import DeliveryEvent, MessageState
+from processor.core.settle import Verdict
 from processor.errors import Rejected
 
 
@@ -322,59 +323,6 @@ class Owed(NamedTuple):
     task_id: str
     values: dict[str, object]
     verify: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """Salesforce confirmed the values."""
-
-
-@dataclass(frozen=True, slots=True)
-class Differs:
-    """Read back, and not what we wrote: write again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Not written, and known not to be: hand it in again after so many seconds. `whole_org`: the
-    row is right (the org is paused, the lease was not held): its age is no reason to give it up.
-    """
-
-    after_s: float
-    code: str
-    whole_org: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """The Task is not there (yet)."""
-
-    after_s: float
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """Sent, and no answer: it may have been applied, or may be yet."""
-
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """Refused for good, by Salesforce's own code (or one of ours for a malformed Task id)."""
-
-    code: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """No row can succeed until an admin has changed something."""
-
-    what_to_change: str
-
-
-Verdict = Settled | Differs | Retry | Park | Unknown | Reject | Stop
 
 
 class Result(NamedTuple):

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
+from processor.core.settle import Differs, Reject, Retry, Settled, Stop, Verdict
 from processor.errors import ConfigError
-from processor.ports import Clock, Differs, Reject, Retry, Settled, Stop, Verdict
+from processor.ports import Clock
 from processor.salesforce import verdicts
 from processor.salesforce.client import Client
 from processor.salesforce.collections import (

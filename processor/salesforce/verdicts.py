@@ -9,8 +9,8 @@ from enum import Enum, auto
 from random import Random
 from typing import Final, NamedTuple
 
+from processor.core.settle import Park, Reject, Retry, Stop, Unknown, Verdict
 from processor.errors import Unavailable
-from processor.ports import Park, Reject, Retry, Stop, Unknown, Verdict
 from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.wire import HTTP_OK, HTTP_UNAUTHORIZED, Answer, NoAnswer, error_code
 

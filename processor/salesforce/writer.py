@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from random import Random, SystemRandom
 from typing import Final
 
+from processor.core.settle import Reject, Retry, Stop, Verdict
 from processor.errors import ConfigError
-from processor.ports import Clock, Lease, Owed, Reject, Result, Retry, Stop, Verdict
+from processor.ports import Clock, Lease, Owed, Result
 from processor.salesforce.budget import Gate, RequestSize
 from processor.salesforce.client import Client
 from processor.salesforce.collections import MAX_IDS_PER_RETRIEVE, task_id_18

@@ -14,13 +14,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Final, NamedTuple
 
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.core.plan import Plan
+from processor.core.settle import Deferral
 from processor.errors import StoreBlocked, StoreFailed, Unavailable
 from processor.ports import (
     Aborted,
@@ -275,14 +275,16 @@ class Worker:
     def _take_results(self, results: Sequence[Result]) -> None:
         """Confirmed rows wait to be published; all others get a new time in the store."""
         now = self._p.clock.now_ms()
-        again = [r for r in results if self._settling.take(r, now) is None]
-        again = [r for r in again if r.partition in self._reading.positions]
-        again.sort(key=lambda r: r.partition)
-        for partition, group in groupby(again, key=lambda r: r.partition):
-            rows = list(group)
+        again: dict[int, list[Deferral]] = {}
+        for result in results:
+            deferral = self._settling.take(result, now)
+            if deferral is not None:
+                again.setdefault(result.partition, []).append(deferral)
+        for partition in sorted(again.keys() & self._reading.positions.keys()):
+            deferrals = again[partition]
             try:
-                states = self._p.store.get_many(partition, {r.message_id for r in rows})
-                self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+                states = self._p.store.get_many(partition, {d.message_id for d in deferrals})
+                self._p.store.put_many(partition, self._settling.postpone(deferrals, states, now))
             except StoreFailed as failure:  # the other partitions' results are not to be lost
                 self._restore_again(failure, partition)
 

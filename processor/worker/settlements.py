@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
 
 from processor.core.due import Rules, must_verify
-from processor.core.events import MessageState, Outcome, Settlement
-from processor.ports import Change, Differs, Park, Reject, Result, Retry, Settled, Stop, Unknown
+from processor.core.events import MessageState, Settlement
+from processor.core.settle import Deferral, Stop, defer, flush_due, is_urgent, settle
+from processor.ports import Change, Result
 from processor.worker.log_limit import Rarely
 
 log = logging.getLogger(__name__)
-
-STOP_RETRY_MS: Final = 60_000
-"""How long a row waits when no row can succeed until an admin has changed something."""
 
 
 class Settling:
@@ -48,11 +45,10 @@ class Settling:
         """Settlements not yet published."""
         return sum(map(len, self._waiting.values()))
 
-    def flush_due(self, now: int, interval_ms: int, most: int) -> bool:
+    def flush_due(self, now: int, interval_ms: int, most_rows: int) -> bool:
         """Whether settlements are to be published without waiting for their messages' events."""
-        if self._oldest is None:
-            return False
-        return self._urgent or now - self._oldest >= interval_ms or self.waiting() >= most
+        oldest = now if self._oldest is None else self._oldest
+        return flush_due(self.waiting(), oldest, now, interval_ms, most_rows, urgent=self._urgent)
 
     def partitions(self) -> list[int]:
         return [partition for partition, waiting in self._waiting.items() if waiting]
@@ -82,91 +78,44 @@ class Settling:
         if not any(self._waiting.values()):
             self._oldest, self._urgent = None, False
 
-    def take(self, result: Result, now: int) -> Settlement | None:
-        """Settle a result if it can be settled, without looking at the store.
-
-        None: it can't; the row must be given another time by `postpone`.
+    def take(self, result: Result, now: int) -> Deferral | None:
+        """Keep the settlement that a result comes to, if it does. What it comes to else, for
+        `postpone`. None also where the row is not in hand any more.
         """
-        held = self._in_hand.get(result.partition, {}).get(result.message_id)
-        if held is None or held[0].version != result.version:
+        in_hand = self._in_hand.get(result.partition)
+        held = in_hand.get(result.message_id) if in_hand else None
+        if in_hand is None or held is None or held[0].version != result.version:
             return None
-        settlement = self._judge(result, held[0], held[1], now)
-        if settlement is not None:
-            del self._in_hand[result.partition][result.message_id]
-            self._keep(result.partition, settlement, now)
-        return settlement
+        sent, verified = held
+        del in_hand[result.message_id]
+        decided = settle(result.verdict, sent, now, self._rules, verified=verified)
+        if isinstance(decided, Settlement):
+            self._keep(result.partition, decided, now)
+            return None
+        self._superseded.discard((result.partition, result.message_id))
+        if isinstance(result.verdict, Stop):
+            self._stopped.add(result.verdict.what_to_change, None)
+        return decided
 
     def postpone(
-        self, results: Iterable[Result], states: Mapping[str, MessageState], now: int
+        self, deferrals: Iterable[Deferral], states: Mapping[str, MessageState], now: int
     ) -> list[Change]:
         """Rows of one partition that could not be settled -> their new times, for the store."""
-        changes: list[Change] = []
-        for result in results:
-            held = self._in_hand.get(result.partition, {}).pop(result.message_id, None)
-            self._superseded.discard((result.partition, result.message_id))
-            current = states.get(result.message_id)
-            if held is None or current is None:
-                continue
-            changes.append(Change(current, self._again(result, held[0], current, now)))
+        changes = [
+            Change(current, defer(deferral, current, now, self._rules))
+            for deferral in deferrals
+            if (current := states.get(deferral.message_id)) is not None
+        ]
         for what, rows, _ in self._stopped.due(now):
             log.error("salesforce accepts no row: %s rows=%d", what, rows)
         return changes
 
-    def _judge(
-        self, result: Result, held: MessageState, verified: bool, now: int
-    ) -> Settlement | None:
-        outcome, reason = Outcome.REJECTED, ""
-        match result.verdict:
-            case Settled():
-                if held.doubt_at and not verified:
-                    return None  # an older value may yet land on top: wait, and read back
-                outcome = Outcome.WRITTEN
-            case Reject(code):
-                reason = code
-            case Retry(_, code, whole_org) if not whole_org and self._too_old(held, now):
-                reason = code
-            case Park(_, code) if self._too_old(held, now):
-                reason = code
-            case _:
-                return None
-        return Settlement(held.message_id, held.version, held.code, now, outcome, reason)
-
-    def _again(
-        self, result: Result, held: MessageState, current: MessageState, now: int
-    ) -> MessageState:
-        newer = current.version != held.version
-        due_at, doubt_at = now, current.doubt_at
-        match result.verdict:
-            case Settled():
-                due_at = max(now, held.doubt_at + self._rules.unknown_after_ms)
-            case Differs():
-                doubt_at = 0
-            case Unknown():
-                doubt_at = now
-            case Retry(after_s) | Park(after_s):
-                due_at = _next_second(now + round(after_s * 1000))
-            case Stop(what):
-                self._stopped.add(what, None)
-                due_at = now + STOP_RETRY_MS
-            case _:
-                pass
-        if newer:
-            due_at = max(now, current.version_at + self._rules.hold_ms(current.code))
-        return current._replace(due_at=due_at, doubt_at=doubt_at)
-
-    def _too_old(self, held: MessageState, now: int) -> bool:
-        return now - held.version_at > self._rules.give_up_after_ms
-
     def _keep(self, partition: int, settlement: Settlement, now: int) -> None:
         self._waiting.setdefault(partition, {})[settlement.message_id] = settlement
         key = (partition, settlement.message_id)
-        if settlement.outcome is Outcome.REJECTED or key in self._superseded:
+        superseded = key in self._superseded
+        if is_urgent(settlement.outcome, superseded=superseded):
             self._urgent = True
         self._superseded.discard(key)
         if self._oldest is None:
             self._oldest = now
-
-
-def _next_second(at_ms: int) -> int:
-    """Rounded up: rows that come back one by one share a request when they are sent again."""
-    return -(-at_ms // 1000) * 1000

@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from processor.ports import Park, Reject, Retry, Stop, Unknown
+from processor.core.settle import Park, Reject, Retry, Stop, Unknown
 from processor.salesforce.status_codes import BY_CODE, CLASSES, Class
 from processor.salesforce.verdicts import (
     MIN_ROWS_TO_BLAME_THE_ORG,

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
-from processor.ports import Differs, Owed, Park, Reject, Retry, Settled, Stop, Writer
+from processor.core.settle import Differs, Park, Reject, Retry, Settled, Stop
+from processor.ports import Owed, Writer
 from processor.salesforce.verdicts import MALFORMED_ID
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.sandbox.org.server import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from processor.ports import Differs, Retry, Settled, Stop, Unknown
+from processor.core.settle import Differs, Retry, Settled, Stop, Unknown
 from processor.salesforce.writer import ORG_PAUSED
 from processor.sandbox.org.server import Fault, FaultKind, RequestKind, SandboxOrg
 from tests.salesforce.writer_bench import Bench, kinds, owed, task_id, until

@@ -7,7 +7,8 @@ from random import Random
 
 import pytest
 
-from processor.ports import Differs, Result, Settled, Unknown
+from processor.core.settle import Differs, Settled, Unknown
+from processor.ports import Result
 from processor.salesforce.writer import WriterSettings
 from processor.sandbox.org.server import Fault, FaultKind, RequestKind, SandboxOrg
 from tests.salesforce.writer_bench import Bench, owed, task_id, until

@@ -13,9 +13,17 @@ from typing import NamedTuple
 
 import pytest
 
-from processor.ports import Differs, Park, Reject, Retry, Settled, Stop, Unknown
+from processor.core.settle import (
+    STOP_RETRY_MS,
+    Differs,
+    Park,
+    Reject,
+    Retry,
+    Settled,
+    Stop,
+    Unknown,
+)
 from processor.sandbox.org.server import Fault, FaultKind, OldHost, RequestKind, SandboxOrg
-from processor.worker.settlements import STOP_RETRY_MS
 from tests.salesforce.writer_bench import Bench, owed, task_id, until
 
 TABLE = Path(__file__).parents[2] / "docs" / "recovery.md"

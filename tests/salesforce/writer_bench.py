@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Self
 
-from processor.ports import Lease, Owed, Result, Verdict
+from processor.core.settle import Verdict
+from processor.ports import Lease, Owed, Result
 from processor.salesforce.client import Client, Login
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.sandbox.org.server import OrgSettings, SandboxOrg, id_18

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from itertools import groupby
 from typing import Any
 
 from processor.core.due import Rules
 from processor.core.events import MessageState
+from processor.core.settle import Deferral
 from processor.errors import StoreFailed
 from processor.ports import CommittedOffset, RawRecord, Result, Transaction
 from processor.worker.cycle import Limits, Ports, Worker
@@ -62,14 +62,15 @@ class ResultsLost(Worker):
 
     def _take_results(self, results: Sequence[Result]) -> None:
         now = self._p.clock.now_ms()
-        again = [r for r in results if self._settling.take(r, now) is None]
-        again = [r for r in again if r.partition in self._reading.positions]
-        again.sort(key=lambda r: r.partition)
-        for partition, group in groupby(again, key=lambda r: r.partition):
-            rows = list(group)
-            states = self._p.store.get_many(partition, {r.message_id for r in rows})
+        again: dict[int, list[Deferral]] = {}
+        for result in results:
+            if deferral := self._settling.take(result, now):
+                again.setdefault(result.partition, []).append(deferral)
+        for partition in sorted(again.keys() & self._reading.positions.keys()):
+            deferrals = again[partition]
+            states = self._p.store.get_many(partition, {d.message_id for d in deferrals})
             try:
-                self._p.store.put_many(partition, self._settling.postpone(rows, states, now))
+                self._p.store.put_many(partition, self._settling.postpone(deferrals, states, now))
             except StoreFailed as failure:
                 raise StoreFailed(str(failure), partition) from failure
 

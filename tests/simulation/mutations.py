@@ -13,6 +13,7 @@ from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.events import MessageState, Outcome
 from processor.core.plan import Plan
+from processor.core.settle import Retry, Settled, Unknown
 from processor.errors import StopProcessing, StoreBlocked, StoreFailed
 from processor.ports import (
     Aborted,
@@ -24,10 +25,7 @@ from processor.ports import (
     Loaded,
     Owed,
     Result,
-    Retry,
-    Settled,
     Transaction,
-    Unknown,
 )
 from processor.worker.breakers import Breakers, _Slot
 from processor.worker.cycle import Limits, Ports, Worker

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from processor.ports import Differs, Owed, Park, Reject, Retry, Settled, Verdict
+from processor.core.settle import Differs, Park, Reject, Retry, Settled, Verdict
+from processor.ports import Owed
 from tests.simulation.weather import HTTP_TIMEOUT_S, LONGEST_LANDING_S
 from tests.simulation.world import World
 

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from processor.ports import Lease, Owed, Result, Retry, Stop, Unknown, Verdict
+from processor.core.settle import Retry, Stop, Unknown, Verdict
+from processor.ports import Lease, Owed, Result
 from tests.simulation.invariants import Invariants
 from tests.simulation.machine import Machine
 from tests.simulation.org import Org, Request, Whole, same_task

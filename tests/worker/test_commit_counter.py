@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry
 from processor.core.due import Rules
 from processor.core.events import Outcome, Settlement
 from processor.core.plan import Plan
+from processor.core.settle import Stop
 from processor.errors import Rejected
-from processor.ports import Result, Stop
+from processor.ports import Result
 from processor.runtime.metrics import Metrics
 from processor.worker.log_limit import INTERVAL_MS, MOST_KINDS, Rarely
 from processor.worker.settlements import Settling
@@ -84,7 +85,8 @@ def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptu
     for row in rows.values():
         settling.hand_over(0, row, NOW)
     results = [Result(m, 0, row.version, Stop("fix it")) for m, row in rows.items()]
-    assert len(settling.postpone(results, rows, NOW)) == 800
+    deferrals = [deferral for result in results if (deferral := settling.take(result, NOW))]
+    assert len(settling.postpone(deferrals, rows, NOW)) == 800
     assert lines(caplog) == [("ERROR", "salesforce accepts no row: fix it rows=800")]
 
 
