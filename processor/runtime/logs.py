@@ -1,20 +1,31 @@
 """Log lines on standard error: key=value pairs, or one JSON object a line.
 
-`log.info("restored", extra={"partition": 3})` gives
-`time=2026-01-02T03:04:05.678Z level=info logger=processor.worker.cycle msg=restored partition=3`.
-Nothing here looks into messages: no personal data is ever to be given to a logger.
+An event is a constant sentence, and what varies are fields, so that lines can be selected by them:
+`log.info("partition running", extra={"partition": 3, "offset": 42})` gives
+`time=2026-01-02T03:04:05.678Z level=info logger=processor.worker.cycle msg="partition running"
+partition=3 offset=42`, and in JSON the numbers are numbers. Every layer logs like this, by the
+standard library alone, so that libraries' own lines come out alike; tests/test_tidy.py holds it.
+
+Names that mean the same everywhere: `partition` and `offset` (of the events topic), `partitions`
+(a list), `reason` (a code, one of few), `why` (a sentence), `org`, `rows`, `events`; seconds end
+in `_s`. No personal data is ever to be given to a logger: nothing here looks into values.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import sys
+import threading
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_log = logging.getLogger(__name__)
+
 _PLAIN: Final = re.compile(r"[^\s=\"\\]+")
 # Libraries that log every request or retry at INFO or WARNING, some with URLs in full.
 _NOISY: Final = (
@@ -37,10 +48,27 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         "logger": record.name,
         "msg": record.getMessage(),
     }
-    fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    for name, value in vars(record).items():
+        if name not in _STANDARD:
+            fields.setdefault(name, _plain(value))
     if record.exc_info:
         fields["error"] = logging.Formatter().formatException(record.exc_info)
     return fields
+
+
+def _plain(value: object) -> object:
+    """What JSON can say: numbers stay numbers, collections become lists and objects."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            return {str(name): _plain(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value)
 
 
 class KeyValueFormatter(logging.Formatter):
@@ -51,7 +79,7 @@ class KeyValueFormatter(logging.Formatter):
 
 
 def _value(value: object) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
@@ -59,7 +87,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps(_fields(record), default=str, ensure_ascii=False)
+        return json.dumps(_fields(record), ensure_ascii=False)
 
 
 def set_up_logging(level: str = "INFO", form: str = "kv", stream: TextIO | None = None) -> None:
@@ -70,3 +98,18 @@ def set_up_logging(level: str = "INFO", form: str = "kv", stream: TextIO | None 
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
+
+
+def log_uncaught() -> None:
+    """A bug that ends the process, or a thread of it, is a line like any other."""
+
+    def of_thread(what: threading.ExceptHookArgs) -> None:
+        if what.exc_value is not None:
+            _tell_uncaught(what.exc_value)
+
+    sys.excepthook = lambda _type, error, _traceback: _tell_uncaught(error)
+    threading.excepthook = of_thread
+
+
+def _tell_uncaught(error: BaseException) -> None:
+    _log.error("unexpected error, which is a bug: report it, with this line", exc_info=error)
