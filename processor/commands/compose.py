@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
@@ -53,12 +54,14 @@ LONGEST_LEASE_S: Final = 30.0  # within the minute that SALESFORCE__UNKNOWN_AFTE
 @dataclass(slots=True)
 class Application:
     """A worker and what it runs on. `run` once, then `close`. `partitions`: of the events topic.
-    `session_s`: how long the group waits for a member that has died.
+    `session_s`: how long the group waits for a member that has died. `org`: its id, or its host
+    where the org has not answered yet.
     """
 
     worker: Worker
     partitions: int
     session_s: float
+    org: str
     writer: SalesforceWriter
     metrics: CollectorRegistry
     http: HttpServer
@@ -93,7 +96,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         clock = SystemClock()
         facts = facts or _topics_of_ours(settings)
         if problem := too_few_files(facts.partitions):
-            log.warning("%s", problem)
+            log.warning("too few open files are allowed", extra={"why": problem})
         registry = connect_registry(settings, clock)
         if registry is not None:
             resources.callback(registry.close)
@@ -135,6 +138,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             worker,
             facts.partitions,
             _session_s(settings),
+            client.org_id or _host(settings),
             writer,
             metrics,
             http,
@@ -154,7 +158,10 @@ def _topics_of_ours(settings: Settings) -> Facts:
     except Unavailable as failure:
         if status is None:  # nothing may be made without knowing
             raise
-        log.warning("the status topic is looked at when a partition is restored: %s", failure)
+        log.warning(
+            "the status topic could not be checked: each restore checks its own partition",
+            extra={"why": failure},
+        )
         return house.ensure()
     # A group that has written to the topic need not look whose it is: each restore does.
     kept = known.last(kafka.status_topic, status.partitions) if status and not committed else {}
@@ -215,6 +222,14 @@ def login(settings: Settings) -> Login:
         api_version=salesforce.api_version,
         request_timeout_s=salesforce.request_timeouts_s,
     )
+
+
+def _host(settings: Settings) -> str:
+    """Where the org is, without what else a URL may hold."""
+    salesforce = settings.salesforce
+    if salesforce.endpoint_url:
+        return urlsplit(str(salesforce.endpoint_url)).hostname or ""
+    return f"{salesforce.domain}.salesforce.com"
 
 
 def decoder(settings: Settings, stats: DecodeStats, registry: Registry | None) -> AvroDecoder:
@@ -326,7 +341,7 @@ def _check_fields(client: Client, settings: Settings) -> None:
     try:
         problems = client.check_fields(settings.salesforce.fields)
     except Unavailable as failure:
-        log.warning("the Task's fields are not checked: %s", failure)
+        log.warning("the fields of Task could not be checked", extra={"why": failure})
         return
     if problems:
         raise ConfigError("SALESFORCE__FIELDS: " + "; ".join(problems))

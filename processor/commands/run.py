@@ -10,15 +10,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from processor.commands.exit_codes import EXIT_INTERRUPTED, EXIT_WRONG
 from processor.commands.loading import load
-from processor.runtime.logs import set_up_logging
+from processor.runtime.logs import log_uncaught, set_up_logging
 from processor.runtime.machine import prepare
 
 if TYPE_CHECKING:
     from processor.commands.compose import Application
+    from processor.config.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,7 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     """0; with `once` 1 when something was still owed after `timeout_s`."""
     settings = load(config, needs=("kafka", "salesforce"))
     set_up_logging(settings.log.level, settings.log.format)
+    log_uncaught()
     stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
     prepare()
     from processor.commands.compose import compose  # takes a while: signals are heard already
@@ -42,15 +45,47 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     _hurry_on(stop, application.worker.hurry)
-    log.info("serving /metrics, /healthz and /readyz on port=%d", application.http.port)
+    _tell_start(settings, application)
     try:
         if once:
-            return _run_once(application, stop, timeout_s, settings.kafka.group_id)
-        application.run(stop.is_set)
+            code = _run_once(application, stop, timeout_s, settings.kafka.group_id)
+        else:
+            application.run(stop.is_set)
+            code = 0
+        _tell_stop(application)
     finally:
         application.close()
-    log.info("stopped")
-    return 0
+    return code
+
+
+def _tell_start(settings: Settings, application: Application) -> None:
+    kafka = settings.kafka
+    log.info(
+        "started: serving /metrics, /healthz and /readyz",
+        extra={
+            "port": application.http.port,
+            "version": version("sms-status-processor"),
+            "group": kafka.group_id,
+            "group_protocol": kafka.group_protocol,
+            "events_topic": kafka.events_topic,
+            "status_topic": kafka.status_topic,
+            "dead_letter_topic": kafka.dead_letter_topic,
+            "partition_count": application.partitions,
+            "org": application.org,
+        },
+    )
+
+
+def _tell_stop(application: Application) -> None:
+    done = application.worker.account()
+    log.info(
+        "stopped",
+        extra={
+            "events": done.events,
+            "dead_letters": done.dead_letters,
+            "rows_owed": done.rows_owed,
+        },
+    )
 
 
 class _Once:
@@ -80,10 +115,13 @@ class _Once:
         if self._drained_since_s is None:
             self._drained_since_s = now_s
             log.info(
-                "partitions=%d of %d are with other members of the group, or with one that died: "
-                "waiting for them for_s=%.0f",
-                self.with_others, self._all, self._group_s,
-            )  # fmt: skip
+                "waiting for partitions that other members of the group own, or one that died",
+                extra={
+                    "with_others": self.with_others,
+                    "partition_count": self._all,
+                    "for_s": round(self._group_s),
+                },
+            )
         return now_s - self._drained_since_s > self._group_s
 
 
@@ -105,10 +143,14 @@ def _run_once(
         log.warning("stopped before everything was read and written")
     elif once.with_others:
         log.warning(
-            "not all was ours: partitions=%d of %d belong to other members of group=%s, and what "
-            "they owe is not known here. Stop the other processes, or leave it to them",
-            once.with_others, application.partitions, group_id,
-        )  # fmt: skip
+            "some partitions belong to other members of the group, and what they owe is not known "
+            "here: stop the other processes, or leave it to them",
+            extra={
+                "group": group_id,
+                "with_others": once.with_others,
+                "partition_count": application.partitions,
+            },
+        )
     return 0 if once.drained and not once.with_others else 1
 
 
@@ -138,12 +180,13 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
             if number not in _SIGNALS:
                 continue
             if stop.is_set() and number is signal.SIGINT:
-                log.error(
+                log.warning(
                     "ended at once by a second signal: nothing is lost, and what was not settled "
-                    "is written once more by whoever goes on"
+                    "is written once more by whoever goes on",
+                    extra={"signal": number.name},
                 )
                 _end(EXIT_INTERRUPTED)
-            log.info("stopping signal=%s", number.name)
+            log.info("stopping", extra={"signal": number.name})
             if not stop.is_set():
                 timer = threading.Timer(deadline_s, give_up)
                 timer.daemon = True
@@ -151,7 +194,12 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
             stop.set()
 
     def give_up() -> None:
-        log.error("the stop took longer than seconds=%g: ended at once", deadline_s)
+        log.error(
+            "ended at once, because the stop took too long: nothing is lost. Where this comes "
+            "again, raise PROCESSOR_WORKER__SHUTDOWN_DEADLINE_S, and the time that the process "
+            "has before it is killed",
+            extra={"deadline_s": deadline_s},
+        )
         _end(EXIT_WRONG)
 
     threading.Thread(target=listen, name="signals", daemon=True).start()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -102,10 +103,10 @@ class Process:
     def get(self, path: str) -> requests.Response | None:
         """What it answers over HTTP; None where it doesn't."""
         if self._port is None:
-            _, found, after = self.log().partition("/readyz on port=")
-            if not found or not (digits := after.partition('"')[0]).isdigit():
+            found = re.search(r"""/readyz", "port": (\d+),|/readyz" port=(\d+) """, self.log())
+            if found is None:
                 return None
-            self._port = digits
+            self._port = found[1] or found[2]
         try:
             return requests.get(
                 f"http://127.0.0.1:{self._port}{path}", timeout=patient(_HTTP_TIMEOUT_S)

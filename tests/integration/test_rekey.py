@@ -126,7 +126,10 @@ def test_a_process_that_was_stopped_for_long_copies_nothing_twice_when_it_wakes(
     assert stage.start("other", "rekey", raw.name, "--once").wait(90) == 0
     assert raw.copied() == len(raw.sent)
     sleeper.thaw()
-    wait("it has lost its partitions", lambda: sleeper.log().count("assigned partitions") > 1)
+    wait(
+        "it has lost its partitions",
+        lambda: sleeper.log().count("partition assigned") > RAW_PARTITIONS,
+    )
     raw.send(past_traffic(100, SEED + 4))
     wait("it goes on", lambda: raw.copied() == len(raw.sent))
     assert sleeper.stop() == 0

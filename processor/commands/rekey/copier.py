@@ -121,7 +121,8 @@ class Rekey:
     # -- called by the source, from within poll ----------------------------------------------
 
     def assigned(self, partitions: Collection[int]) -> None:
-        _log.info("assigned partitions=%s", sorted(partitions))
+        for partition in sorted(partitions):
+            _log.info("partition assigned", extra={"partition": partition})
         self._found.update(partitions)
 
     def revoked(self, partitions: Collection[int]) -> None:
@@ -173,7 +174,10 @@ class Rekey:
                 beside = parse(committed.metadata)
                 start = where_to_start(committed.offset, beside, None, self._identity)
                 if start.warning:
-                    _log.warning("partition=%d %s", partition, start.warning)
+                    _log.warning(
+                        "unexpected committed offset",
+                        extra={"partition": partition, "why": start.warning},
+                    )
                 self._found.discard(partition)
                 self._ended.discard(partition)
                 self._positions[partition] = Position(start.offset, 0)
@@ -236,7 +240,10 @@ class Rekey:
         return TopicPartition(self._raw, partition, offset, Mark(self._identity, offset, 0).text())
 
     def _read_again(self, partitions: Collection[int], why: str, wait_s: float) -> None:
-        _log.warning("batch is read again: %s", why)
+        _log.warning(
+            "batch will be read again",
+            extra={"partitions": sorted(partitions), "retry_after_s": wait_s, "why": why},
+        )
         for partition in partitions:
             self._source.start(partition, self._positions[partition].offset)
         self._source.pause(list(self._positions))
@@ -252,7 +259,7 @@ class Rekey:
 
     def _start_over(self, why: str) -> None:
         """The outcome is unknown: the committed positions, once they are stable, will tell."""
-        _log.warning("joining the group anew: %s", why)
+        _log.warning("rejoining the consumer group", extra={"why": why})
         self._discard()
         self._positions.clear()
         self._found.clear()
@@ -278,4 +285,5 @@ class Rekey:
         now_s = self._clock.monotonic_s()
         if now_s - self._told_s >= TELL_EVERY_S:
             self._told_s = now_s
-            _log.info("copied records=%d lag=%d", self._written, sum(self._source.lag().values()))
+            lag = sum(self._source.lag().values())
+            _log.info("records copied", extra={"records": self._written, "lag": lag})
