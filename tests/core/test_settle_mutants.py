@@ -5,23 +5,13 @@ Of fifteen such, put in one at a time, nine survived 300 seeds of the simulation
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import pytest
 
 from processor.core import settle
 from tests.core.test_settle import failing
-from tests.support.mutants import mutant
-
-
-class Mutant(NamedTuple):
-    """A rule that says `wrong` instead of `right`, and the row that fails under it."""
-
-    name: str
-    right: str
-    wrong: str
-    row: str
-
+from tests.support.mutants import Mutant
 
 RETRIED: Final = "if not whole_org and _is_too_old(sent, now, rules):"
 PARKED: Final = "            if _is_too_old(sent, now, rules):"
@@ -149,8 +139,8 @@ MUTANTS: Final = [
 
 @pytest.mark.parametrize("wrong", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_wrong_rule_is_caught_by_its_row(wrong: Mutant) -> None:
-    assert wrong.row in list(failing(mutant(settle, wrong.right, wrong.wrong)))
+    assert wrong.row in list(failing(wrong.of(settle)))
 
 
 def test_the_right_rule_is_caught_by_no_row() -> None:
-    assert list(failing(mutant(settle, OLD, OLD))) == []
+    assert list(failing(Mutant("none", OLD, OLD, "").of(settle))) == []
