@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import logging
 import resource
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from processor.kafka.avro.status_codec import StatusCodec
 from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
 from processor.runtime.clock import SystemClock
+from processor.runtime.logs import set_up_logging
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
 from processor.worker.restoration import Takeover, Takeovers
@@ -32,7 +32,7 @@ SAMPLES = 12
 def main() -> None:
     """Take over all partitions at once, and print what it took."""
     options = _arguments()
-    logging.basicConfig(level=logging.WARNING)
+    set_up_logging("WARNING")
     gc.freeze()
     gc.set_threshold(1_000_000, 20, 50)
     clock = SystemClock()

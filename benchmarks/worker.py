@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import logging
 import resource
 import shutil
 import tempfile
@@ -29,6 +28,7 @@ from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
 from processor.ports import Owed, Result
 from processor.runtime.clock import SystemClock
+from processor.runtime.logs import set_up_logging
 from processor.runtime.metrics import Metrics
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
@@ -99,7 +99,7 @@ class Timed:
 def main() -> None:
     """Read all events through the worker and print what it took."""
     options = _arguments()
-    logging.basicConfig(level=logging.WARNING)
+    set_up_logging("WARNING")
     directory = Path(tempfile.mkdtemp(prefix="bench-state-"))
     steps: dict[str, list[float]] = {}
     writer = InstantWriter()

@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 LOOKED_AT: Final = 20  # usable events of each call
 
 _OTHER_KEY: Final = (
-    "events are not keyed by message id topic=%s partition=%s offset=%s: the reports of a "
-    "message may lie in several partitions, and its Task may end with the wrong status. "
-    "Key them where they are produced, or copy them with `processor rekey`"
+    "events are not keyed by message id: the reports of a message may lie in several partitions, "
+    "and its Task may end with the wrong status. Key them where they are produced, or copy them "
+    "with `processor rekey`"
 )
 _OTHER_PARTITION: Final = (
-    "events are not in the partition of their key topic=%s partition=%s offset=%s: their producers "
-    "choose partitions differently, or the topic had fewer. The reports of a message may lie in "
-    "several, and its Task may end with the wrong status. Set one partitioner for all producers, "
-    "or copy the events with `processor rekey` (docs/partitions.md)"
+    "events are not in the partition of their key: their producers choose partitions differently, "
+    "or the topic had fewer. The reports of a message may lie in several, and its Task may end "
+    "with the wrong status. Set one partitioner for all producers, or copy the events with "
+    "`processor rekey` (docs/partitions.md)"
 )
 
 
@@ -61,10 +61,12 @@ class KeyWatch:
             key = record.key()
             if key != message_id.encode():
                 self._stats.keys_not_message_id += 1
-                self._tell(_OTHER_KEY, record)
+                if self._is_news(_OTHER_KEY):
+                    _log.warning(_OTHER_KEY, extra=_place(record))
             if key and not self._is_in_its_place(key, record.partition() or 0):
                 self._stats.keys_elsewhere += 1
-                self._tell(_OTHER_PARTITION, record)
+                if self._is_news(_OTHER_PARTITION):
+                    _log.warning(_OTHER_PARTITION, extra=_place(record))
         return events
 
     def _is_in_its_place(self, key: bytes, partition: int) -> bool:
@@ -73,7 +75,16 @@ class KeyWatch:
         most = max(self._explained.values(), default=0)
         return any(self._explained[name] == most for name in fitting)
 
-    def _tell(self, what: str, record: RawRecord) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            _log.warning(what, record.topic(), record.partition(), record.offset())
+    def _is_news(self, what: str) -> bool:
+        if what in self._told:
+            return False
+        self._told.add(what)
+        return True
+
+
+def _place(record: RawRecord) -> dict[str, object]:
+    return {
+        "topic": record.topic(),
+        "partition": record.partition(),
+        "offset": record.offset(),
+    }

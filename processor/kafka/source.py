@@ -179,7 +179,7 @@ class KafkaSource:
         try:
             (found,) = self._consumer.committed(wanted, timeout_s)
         except KafkaException as error:
-            _log.debug("no stable offset of partition %d yet: %s", partition, error)
+            _log.debug("no stable offset yet", extra={"partition": partition, "why": error})
             return None
         if found.error is not None:
             return None
@@ -202,7 +202,7 @@ class KafkaSource:
         try:
             self._consumer.seek(place)
         except KafkaException as error:
-            _log.debug("partition %d can't be started yet: %s", partition, error)
+            _log.debug("not started yet", extra={"partition": partition, "why": error})
             mine.next_offset = None
             mine.pending = offset
             return

@@ -132,7 +132,9 @@ class _Server(ThreadingHTTPServer):
         """A client that has hung up is not our concern; anything else is a bug."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            log.error("http request failed: %r", error)
+            log.error(
+                "HTTP request failed, which is a bug: report it, with this line", exc_info=error
+            )
 
 
 class _Handler(BaseHTTPRequestHandler):

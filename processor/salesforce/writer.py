@@ -147,9 +147,12 @@ class SalesforceWriter:
                 left_s = until_s - self._clock.monotonic_s()
                 if left_s <= 0:
                     log.warning(
-                        "quiesce ended with rows in flight org=%s rows=%d",
-                        self._org,
-                        self._queue.flying(partitions),
+                        "revoke deadline passed with rows in flight",
+                        extra={
+                            "org": self._org,
+                            "partitions": sorted(partitions),
+                            "rows": self._queue.flying(partitions),
+                        },
                     )
                     return
                 self._changed.wait(min(left_s, IDLE_WAIT_MAX_S))
@@ -273,7 +276,7 @@ class SalesforceWriter:
             if done.pause is None:
                 self._refused = None
                 self._gate.login_first = False
-                log.info("logged in org=%s", self._org)
+                log.info("logged in", extra={"org": self._org, "org_id": self._client.org_id})
             # No answer to a write yet: the first request after a pause still goes alone.
             self._settle_gate(job.ticket, done)
             self._changed.notify_all()
@@ -292,7 +295,8 @@ class SalesforceWriter:
             closed_s = self._settle_gate(batch.ticket, done)
             if done.smaller and self._size.shrink(now_s):
                 log.warning(
-                    "requests made smaller org=%s rows=%d", self._org, self._size.rows(now_s)
+                    "request size reduced",
+                    extra={"org": self._org, "rows": self._size.rows(now_s)},
                 )
             for entry in told:
                 verdict = done.verdicts[entry]
@@ -315,7 +319,7 @@ class SalesforceWriter:
         elif not done.answered:
             self._gate.unused(ticket)
         elif self._gate.passed(ticket):
-            log.info("resumed org=%s", self._org)
+            log.info("writing to the org resumed", extra={"org": self._org})
             self._meter.paused(0.0)
         closed_s = self._gate.closed_for_s(now_s)
         if closed_s > 0:
@@ -325,16 +329,16 @@ class SalesforceWriter:
         return closed_s
 
     def _tell_pause(self, pause: Pause, why: str, closed_s: float) -> None:
-        # A fault does not pass by itself: somebody must act.
-        level = logging.ERROR if pause is Pause.FAULT else logging.WARNING
-        log.log(
-            level,
-            "paused org=%s kind=%s for_s=%.1f why=%s",
-            self._org,
-            pause.name.lower(),
-            closed_s,
-            why,
-        )
+        fields = {
+            "org": self._org,
+            "kind": pause.name.lower(),
+            "for_s": round(closed_s, 1),
+            "why": why,
+        }
+        if pause is Pause.FAULT:
+            log.error("writing to the org paused until somebody acts on the cause", extra=fields)
+        else:
+            log.warning("writing to the org paused", extra=fields)
         self._meter.paused(self._clock.now_ms() / 1000 + closed_s)
 
     def _given_back(self, closed_s: float) -> Verdict:

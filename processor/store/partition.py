@@ -133,7 +133,9 @@ class PartitionStore:
             self._env.copy(str(target), compact=True)
         except (lmdb.Error, OSError) as failure:
             shutil.rmtree(target, ignore_errors=True)
-            log.warning("store not compacted file=%s why=%s", self._path / _DATA_FILE, failure)
+            log.warning(
+                "store not compacted", extra={"file": self._path / _DATA_FILE, "why": failure}
+            )
             return
         self._env.close()
         (target / _DATA_FILE).replace(self._path / _DATA_FILE)

@@ -115,7 +115,7 @@ def test_processes_with_one_transactional_id_are_told_so(stage: Stage) -> None:
     same = {"KAFKA__TRANSACTIONAL_ID": "the-same"}
     processes = [stage.start(name, **same) for name in ("one", "two")]
     stage.feed(traffic, per_s=20)
-    hint = "another process uses PROCESSOR_KAFKA__TRANSACTIONAL_ID=the-same"
+    hint = "another process uses the same PROCESSOR_KAFKA__TRANSACTIONAL_ID"
     wait("one is told", lambda: any(hint in process.log() for process in processes))
     for process in processes:
         lines = process.log().splitlines()

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError
 
 from processor.kafka.client import error_codes
 from processor.kafka.client.error_log import Troubles
+from tests.support.log_lines import line_of
 from tests.support.status_log import HandTurnedClock
 
 GONE = KafkaError(error_codes.TRANSPORT, "connection refused")
@@ -27,11 +28,11 @@ def test_each_kind_of_trouble_is_told_once_until_it_is_over(
         troubles.over()
         troubles.over()
         troubles.tell(GONE)
-    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ("WARNING", "Kafka does not let us read events: _TRANSPORT: connection refused"),
-        ("ERROR", "Kafka does not let us read events: TOPIC_AUTHORIZATION_FAILED: not yours"),
-        ("INFO", "Kafka lets us read events again"),
-        ("WARNING", "Kafka does not let us read events: _TRANSPORT: connection refused"),
+    assert [(r.levelname, line_of(r).partition(" purpose=")[2]) for r in caplog.records] == [
+        ("WARNING", '"read events" reason=_TRANSPORT why="connection refused"'),
+        ("ERROR", '"read events" reason=TOPIC_AUTHORIZATION_FAILED why="not yours"'),
+        ("INFO", '"read events"'),
+        ("WARNING", '"read events" reason=_TRANSPORT why="connection refused"'),
     ]
 
 

@@ -14,6 +14,7 @@ from processor.errors import Rejected
 from processor.kafka.keys import LOOKED_AT, KeyWatch
 from processor.kafka.partitioners import HASHES
 from processor.ports import RawRecord
+from tests.support.log_lines import line_of
 
 PARTITIONS = 6
 
@@ -103,7 +104,7 @@ def test_it_warns_once_and_names_the_place_and_not_the_key(
         for _ in range(3):
             watch.decode([Keyed(b"+61491570156", "m", 0)] * 5)
     (told,) = caplog.records
-    text = told.getMessage()
+    text = line_of(told)
     assert "partition=0 offset=41" in text
     assert "processor rekey" in text
     assert "61491570156" not in text
@@ -138,7 +139,8 @@ def test_a_producer_that_chooses_differently_is_counted_and_warned_of_once(
     assert stats == DecodeStats(keys_elsewhere=apart)
     assert apart > 10
     (told,) = caplog.records
-    assert "not in the partition of their key topic=events" in told.getMessage()
+    assert "not in the partition of their key" in told.getMessage()
+    assert " topic=events partition=" in line_of(told)
 
 
 def test_events_from_before_the_topic_grew_are_counted() -> None:

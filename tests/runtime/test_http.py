@@ -89,7 +89,7 @@ def test_a_probe_that_breaks_is_logged(
     with pytest.raises(OSError, match=r"closed|reset"):
         get(server, "/healthz")
     server.close()
-    assert "http request failed" in caplog.text
+    assert "HTTP request failed" in caplog.text
     assert caplog.records[0].levelno == logging.ERROR
 
 

@@ -11,6 +11,7 @@ from processor.core.settle import Differs, Retry, Settled, Stop, Unknown
 from processor.salesforce.writer import ORG_PAUSED
 from processor.sandbox.org.server import Fault, FaultKind, RequestKind, SandboxOrg
 from tests.salesforce.writer_bench import Bench, kinds, owed, task_id, until
+from tests.support.log_lines import text_of
 
 TASKS = 1_500
 WRITE = RequestKind.COLLECTIONS_UPDATE
@@ -108,7 +109,7 @@ def test_a_session_that_is_refused_for_ever_is_tried_twice_and_reported(
     assert bench.requests("collections_update") == 2
     assert bench.org.stats()["logins"] == 2
     assert [r.levelname for r in caplog.records] == ["ERROR"]
-    assert "'API Enabled'" in caplog.text
+    assert "'API Enabled'" in text_of(caplog.records)
     assert bench.writer.room("default") == 0
     bench.org.clear_faults()
     bench.clock.skip(100.0)
@@ -139,7 +140,7 @@ def test_a_spent_allocation_pauses_for_minutes_and_every_row_is_given_back(
     assert all(isinstance(v, Retry) and v.after_s > 600 for v in verdicts.values())
     assert ORG_PAUSED in {v.code for v in verdicts.values() if isinstance(v, Retry)}
     assert bench.writer.room("default") == 0
-    assert "kind=daily_limit" in caplog.text
+    assert "kind=daily_limit" in text_of(caplog.records)
     assert bench.meter.usage == (1_000, 1_000)
     assert bench.meter.pauses[-1] > bench.clock.now_ms() / 1000 + 600
     asked = bench.requests("collections_update", "composite")
@@ -291,7 +292,7 @@ def test_an_org_that_is_not_reached_has_taken_nothing(
     bench.client.close()  # idle connections may end either way
     verdicts = bench.write([owed(n, 221) for n in range(1_000)])
     assert all(isinstance(v, Retry) and v.whole_org for v in verdicts.values())
-    assert "kind=outage" in caplog.text
+    assert "kind=outage" in text_of(caplog.records)
     assert {r.levelname for r in caplog.records} == {"WARNING"}
     bench.org.start()
     recovered(bench)
@@ -334,8 +335,8 @@ def test_a_login_that_is_refused_stops_every_row_and_says_what_to_change(
         assert "invalid_client" in verdict.what_to_change
         errors = [r for r in caplog.records if r.levelname == "ERROR"]
         assert len(errors) == 1
-        assert "invalid_client" in errors[0].getMessage()
-        assert "not-the-secret" not in caplog.text
+        assert "invalid_client" in text_of(errors)
+        assert "not-the-secret" not in text_of(caplog.records)
 
 
 @pytest.mark.parametrize("kind", [FaultKind.HTML, FaultKind.RESET_BEFORE, FaultKind.UNAVAILABLE])
@@ -383,7 +384,7 @@ def test_no_token_or_value_is_logged(bench: Bench, caplog: pytest.LogCaptureFixt
             bench.write_one(owed(number))
     finally:
         logging.getLogger("processor").setLevel(logging.NOTSET)
-    said = "\n".join(r.getMessage() for r in caplog.records if r.name.startswith("processor"))
+    said = text_of(r for r in caplog.records if r.name.startswith("processor"))
     assert "paused" in said
     for private in ("Bearer", "00D0", "sandbox-consumer", "00T8d", "Delivery"):
         assert private not in said

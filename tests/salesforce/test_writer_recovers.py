@@ -25,6 +25,7 @@ from processor.core.settle import (
 )
 from processor.sandbox.org.server import Fault, FaultKind, OldHost, RequestKind, SandboxOrg
 from tests.salesforce.writer_bench import Bench, owed, task_id, until
+from tests.support.log_lines import text_of
 
 TABLE = Path(__file__).parents[2] / "docs" / "recovery.md"
 FAULT_S = 600.0  # so that pauses have grown to the longest of their kind
@@ -213,7 +214,7 @@ def test_a_login_without_the_scope_for_the_api_is_no_endless_loop(
     assert isinstance(logins, int)
     assert logins <= 1 + 8
     assert {r.levelname for r in caplog.records if "paused" in r.getMessage()} == {"ERROR"}
-    assert "OAuth scope 'Manage user data via APIs (api)'" in caplog.text
+    assert "OAuth scope 'Manage user data via APIs (api)'" in text_of(caplog.records)
     assert ride.written is False
 
 
@@ -225,8 +226,8 @@ def test_the_daily_limit_is_waited_for_when_it_is_met_at_the_start(
         with Bench(org) as bench:
             until(lambda: bench.meter.pauses, "paused")
             assert bench.meter.pauses[-1] > bench.clock.now_ms() / 1000 + 600
-            assert "kind=daily_limit" in caplog.text
-            assert "1000 of 1000 API calls" in caplog.text
+            assert "kind=daily_limit" in text_of(caplog.records)
+            assert "1000 of 1000 API calls" in text_of(caplog.records)
 
 
 def test_the_documented_table_is_the_tested_one() -> None:

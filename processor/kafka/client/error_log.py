@@ -32,10 +32,10 @@ NEEDS_SOMEONE: Final = frozenset(
 
 
 class Troubles:
-    """Of one client. `to`: what it is there for, as in "read events"."""
+    """Of one client. `purpose`: what it is there for, as in "read events"."""
 
-    def __init__(self, to: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
-        self._to = to
+    def __init__(self, purpose: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._purpose = purpose
         self._monotonic_s = monotonic_s
         self._told: dict[str, float] = {}
 
@@ -45,11 +45,18 @@ class Troubles:
         urgent = error.code() in NEEDS_SOMEONE
         if told_at is None or (urgent and now_s - told_at >= TELL_AGAIN_S):
             self._told[error.name()] = now_s
-            level = logging.ERROR if urgent else logging.WARNING
-            _log.log(level, "Kafka does not let us %s: %s: %s", self._to, error.name(), error.str())
+            fields = {"purpose": self._purpose, "reason": error.name(), "why": error.str()}
+            if urgent:
+                _log.error(
+                    "Kafka refuses this client: check its credentials and certificates, the names "
+                    "of the topics and the group, and the ACLs",
+                    extra=fields,
+                )
+            else:
+                _log.warning("Kafka does not answer as it should", extra=fields)
 
     def over(self) -> None:
         """Something was read."""
         if self._told:
             self._told.clear()
-            _log.info("Kafka lets us %s again", self._to)
+            _log.info("Kafka answers again", extra={"purpose": self._purpose})

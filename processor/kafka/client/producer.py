@@ -355,4 +355,4 @@ class TransactionalProducer:
     @staticmethod
     def _on_error(error: KafkaError) -> None:
         """What matters comes back from the calls; this says why they take so long."""
-        _log.debug("producer: %s: %s", error.name(), error.str())
+        _log.debug("producer error", extra={"reason": error.name(), "why": error.str()})

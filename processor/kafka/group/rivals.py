@@ -18,9 +18,8 @@ FEW: Final = 3  # so many quick ones in a row are no coincidence
 FIRST_WAIT_S: Final = 2.0
 LONGEST_WAIT_S: Final = 60.0
 _HINT: Final = (
-    "fenced times=%d in a row: another process uses PROCESSOR_KAFKA__TRANSACTIONAL_ID=%s, so that "
-    "each ends the other's transactions; give each process one of its own (or leave it out). "
-    "Nothing is lost; next try in %.0f s"
+    "another process uses the same PROCESSOR_KAFKA__TRANSACTIONAL_ID, so that each ends the "
+    "other's transactions: give each process its own, or leave it out. Nothing is lost"
 )
 
 
@@ -53,7 +52,14 @@ class Rivals:
         wait_s *= self._rng.uniform(0.5, 1.5)
         self._not_before = now_s + wait_s
         if self._times >= FEW and self._configured is not None:
-            _log.error(_HINT, self._times, self._configured, wait_s)
+            _log.error(
+                _HINT,
+                extra={
+                    "transactional_id": self._configured,
+                    "times": self._times,
+                    "retry_after_s": round(wait_s, 1),
+                },
+            )
 
     def wait_s(self) -> float:
         """Seconds before the next producer may be opened; 0: now."""

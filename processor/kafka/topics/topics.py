@@ -107,7 +107,7 @@ class Topics:
             raise ConfigError("; ".join(fatal))
         for finding in findings:
             if not finding.ok:
-                _log.warning("%s", finding.text)
+                _log.warning("a topic is not as it should be", extra={"why": finding.text})
         return Facts(
             events.partitions,
             events.identity,
@@ -244,7 +244,7 @@ class Topics:
             raise ConfigError(
                 f"{name} could not be created ({error.str()}). Create it: {command}"
             ) from None
-        _log.info("created topic %s with %d partitions", name, partitions)
+        _log.info("topic created", extra={"topic": name, "partition_count": partitions})
 
     def _note(self, error: KafkaError) -> None:
         if error.code() != error_codes.ALL_BROKERS_DOWN:  # which does not say why

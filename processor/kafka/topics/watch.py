@@ -107,7 +107,9 @@ class TopicWatch:
             if name not in self._gone_since:
                 self._gone_since[name] = now_s
                 _log.error(
-                    "topic %s is gone: stopping, unless it is back in %g s", name, GONE_GRACE_S
+                    "topic is gone, or hidden from this user: bring it back (or give the user "
+                    "Describe on it), or the process stops",
+                    extra={"topic": name, "stops_in_s": GONE_GRACE_S},
                 )
             if now_s - self._gone_since[name] >= GONE_GRACE_S:
                 return _gone(name)

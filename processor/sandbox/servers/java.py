@@ -61,7 +61,7 @@ def fetched(
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=target.parent))
-    _log.info("fetching %s with Maven", name)
+    _log.info("fetching with Maven", extra={"artifact": name})
     done = subprocess.run(
         ["mvn", "-q", "-B", *arguments, f"-DoutputDirectory={partial}"],
         stdout=subprocess.PIPE,

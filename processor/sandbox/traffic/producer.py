@@ -23,6 +23,7 @@ from processor.kafka.avro.registry import Registry, prefix_for
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.client.options import producer_options
 from processor.runtime.clock import SystemClock
+from processor.runtime.logs import set_up_logging
 from processor.sandbox.org.schema import task_id_18
 from processor.sandbox.traffic.generator import (
     TASK_KEY,
@@ -168,14 +169,14 @@ class TaskMaker:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Produce until SIGTERM or SIGINT, or until all messages have been sent."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    set_up_logging()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
     try:
         _produce(options, stopped)
     except ProcessorError as error:
-        log.error("%s", error)
+        log.error("ended: see why, and start again", extra={"why": error})
         return 1
     return 0
 
@@ -207,7 +208,10 @@ def _produce(options: argparse.Namespace, stopped: threading.Event) -> None:
     if encoders is None:
         return
     seed = options.seed if options.seed is not None else clock.now_ms() // 1000
-    log.info("producing topic=%s rate=%s seed=%d", options.topic, options.rate, seed)
+    log.info(
+        "producing reports",
+        extra={"topic": options.topic, "reports_per_s": options.rate, "seed": seed},
+    )
     traffic = Traffic(
         options.messages,
         seed,
@@ -226,10 +230,10 @@ def _produce(options: argparse.Namespace, stopped: threading.Event) -> None:
             _remember(known, task_id)
         producer.send(report)
         if clock.monotonic_s() >= tell_at_s:
-            log.info("produced reports=%d", producer.sent)
+            log.info("reports produced", extra={"reports": producer.sent})
             tell_at_s += TELL_EVERY_S
     producer.flush()
-    log.info("ended reports=%d", producer.sent)
+    log.info("ended", extra={"reports": producer.sent})
 
 
 def _remember(known: dict[str, None], task_id: str, most: int = 100_000) -> None:
@@ -249,6 +253,6 @@ def _encoders(
         try:
             return Encoders(options.topic, registry)
         except Unavailable as error:
-            log.warning("waiting for the registry: %s", error)
+            log.warning("waiting for the registry", extra={"why": error})
             stopped.wait(RETRY_S)
     return None
