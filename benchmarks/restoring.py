@@ -1,4 +1,4 @@
-"""One process's takeover of a status topic, with the time and memory that it took."""
+"""One process's restoration of a status topic, with the time and memory that it took."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.worker import Timed
-from processor.core.due import Rules
+from processor.commands.compose import rules
+from processor.config.settings import Settings
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.status_codec import StatusCodec
@@ -23,7 +24,7 @@ from processor.runtime.clock import SystemClock
 from processor.runtime.logs import set_up_logging
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
-from processor.worker.restoration import Takeover, Takeovers
+from processor.worker.restoration import Restoration, Restorations
 
 DAY_MS = 86_400_000
 SAMPLES = 12
@@ -48,16 +49,20 @@ def main() -> None:
         options.state, options.topic, clock=clock, delete_retention_ms=7 * DAY_MS, boot_id="bench"
     )
     timed = Timed(store, steps, load="load", owed_rows="reclaim", put_many="reclaim", open="open")
-    takeovers = Takeovers()
+    restorations = Restorations()
     claim = Claim("bench-restore", options.topic, "")
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    for partition in range(partitions):
-        takeovers.add(Takeover(partition, source, outbox, timed, clock, Rules(), claim))
+    running = {
+        partition: Restoration(partition, source, outbox, timed, clock, rules(Settings()), claim)
+        for partition in range(partitions)
+    }
     restored = 0
     memory: list[int] = []
     told_s = began_s
-    while takeovers:
-        restored += sum(t.restored for t, _ in takeovers.step(clock.monotonic_s()))
+    while running:
+        for done, _ in restorations.step(running.values(), clock.monotonic_s()):
+            restored += done.restored
+            del running[done.partition]
         if time.perf_counter() - told_s >= 1.0:
             told_s = time.perf_counter()
             memory.append(_own_memory_mb())

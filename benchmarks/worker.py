@@ -17,7 +17,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
-from processor.core.due import Rules
+from processor.commands.compose import rules
+from processor.config.settings import Settings
+from processor.core.breaker import BreakerRules
 from processor.core.report.fields import DecodeStats, ReportRules
 from processor.core.settle import Settled
 from processor.kafka.avro.decoder import AvroDecoder
@@ -33,9 +35,11 @@ from processor.runtime.metrics import Metrics
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
 from processor.worker.cycle import Limits, Ports, Worker
+from processor.worker.lease import Lease, Ownership
 
 FIELDS = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
 DAY_MS = 86_400_000
+LEASE_S = 20.0
 
 
 class InstantWriter:
@@ -187,6 +191,7 @@ def _compose(
     )
     outbox.renew()
     decoder = AvroDecoder([schema_text("delivery_event.avsc")], ReportRules(), DecodeStats())
+    claim = Claim(group, "", "")
     store = LmdbStore(directory, group, clock=clock, delete_retention_ms=DAY_MS)
     reader = CountingSource(source, steps)
     ports = Ports(
@@ -197,10 +202,18 @@ def _compose(
         writer=Timed(writer, steps, submit="salesforce", results="salesforce"),
         meter=Metrics(CollectorRegistry()),
         clock=clock,
-        claim=Claim(group, "", ""),
+        claim=claim,
+        lease=Lease(Ownership(LEASE_S), clock, claim),
     )
-    limits = Limits(catch_up_records=options.batch)
-    return Worker(ports, Rules(), limits, FIELDS), source, reader
+    limits = Limits(
+        batch_records=5_000,
+        catch_up_records=options.batch,
+        poll_timeout_s=0.5,
+        settle_interval_s=5.0,
+        revoke_deadline_s=30.0,
+        breaker=BreakerRules(),
+    )
+    return Worker(ports, rules(Settings()), limits, FIELDS), source, reader
 
 
 def _own_mb() -> int:

@@ -6,7 +6,7 @@ Partitions are the numbers of the events topic's partitions, which the status to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -362,8 +362,11 @@ class Writer(Protocol):
     def close(self, deadline_s: float) -> None: ...
 
 
-Lease = Callable[[Collection[int]], bool]
-"""Asked by the writer before each request: are these partitions surely still ours? (I6)"""
+class Lease(Protocol):
+    """Asked by the writer before each request, from its threads."""
+
+    def holds(self, partitions: Collection[int]) -> bool:
+        """Whether these partitions are surely still ours (I6)."""
 
 
 # -- metrics ---------------------------------------------------------------------------------

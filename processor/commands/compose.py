@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -41,6 +41,7 @@ from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
 from processor.worker.cycle import Limits, Ports, Worker
+from processor.worker.lease import Lease, Ownership
 
 log = logging.getLogger(__name__)
 
@@ -114,8 +115,9 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         client = Client(login(settings), meter)
         resources.callback(client.close)
         _check_fields(client, settings)
-        workers: list[Worker] = []  # the writer asks the worker for its lease
-        writer = _writer(settings, client, clock, meter, workers)
+        claim = _claim(settings, facts, client)
+        lease = Lease(Ownership(min(_session_s(settings) / 2, LONGEST_LEASE_S)), clock, claim)
+        writer = _writer(settings, client, clock, meter, lease)
         store = LmdbStore(
             settings.state.dir,
             facts.status_topic_id,
@@ -124,10 +126,8 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
             map_limit_bytes=settings.state.map_limit_bytes,
         )
         events = KeyWatch(decoder(settings, stats, registry), stats, facts.partitions)
-        claim = _claim(settings, facts, client)
-        ports = Ports(source, events, outbox, store, writer, meter, clock, claim)
+        ports = Ports(source, events, outbox, store, writer, meter, clock, claim, lease)
         worker = Worker(ports, rules(settings), _limits(settings), settings.salesforce.fields, ORG)
-        workers.append(worker)
         resources.callback(worker.abandon)
         heartbeat = Heartbeat(clock, settings.http.health_limit_s)
         http = HttpServer(
@@ -256,13 +256,13 @@ def rules(settings: Settings) -> Rules:
 
 
 def _writer(
-    settings: Settings, client: Client, clock: Clock, meter: Metrics, workers: Sequence[Worker]
+    settings: Settings, client: Client, clock: Clock, meter: Metrics, lease: Lease
 ) -> SalesforceWriter:
     return SalesforceWriter(
         ORG,
         client,
         clock,
-        lambda partitions: any(worker.owns(partitions) for worker in workers),
+        lease,
         meter,
         WriterSettings(
             window_rows=settings.salesforce.window_rows,
@@ -278,14 +278,12 @@ def _session_s(settings: Settings) -> float:
 
 def _limits(settings: Settings) -> Limits:
     pace = BreakerRules(events_per_minute=settings.breaker.events_per_minute)
-    session_s = _session_s(settings)
     return Limits(
         batch_records=settings.batch.max_records,
         catch_up_records=settings.batch.catch_up_max_records,
         poll_timeout_s=settings.batch.timeout_s,
         settle_interval_s=settings.salesforce.settle_interval_s,
         revoke_deadline_s=settings.worker.revoke_deadline_s,
-        lease_s=min(session_s / 2, LONGEST_LEASE_S),
         breaker=pace if settings.breaker.enabled else None,
     )
 

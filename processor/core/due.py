@@ -14,11 +14,11 @@ MAY_BE_REOPENED: Final = frozenset({330, 332})
 class Rules(NamedTuple):
     """The settings the core needs. All times in milliseconds."""
 
-    failure_hold_ms: int = 15_000
-    intermediate_hold_ms: int = 10_000
-    unknown_after_ms: int = 660_000
-    give_up_after_ms: int = 86_400_000
-    retention_ms: int = 604_800_000
+    failure_hold_ms: int
+    intermediate_hold_ms: int
+    unknown_after_ms: int
+    give_up_after_ms: int
+    retention_ms: int
     require_task: bool = True
 
     def hold_ms(self, code: int) -> int:

@@ -256,7 +256,7 @@ class SalesforceWriter:
 
     def _may_send(self, batch: Batch) -> bool:
         partitions = {entry.owed.partition for entry in batch.entries}
-        return not batch.recalled and self._lease(partitions)
+        return not batch.recalled and self._lease.holds(partitions)
 
     def _log_in(self, job: _LoginJob) -> None:
         """Log in, and describe Task: what the first write would need anyway.

@@ -18,9 +18,8 @@ from typing import Final, NamedTuple
 
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
-from processor.core.events import MessageState
 from processor.core.plan import Plan
-from processor.core.settle import Deferral
+from processor.core.settle import Deferral, Stop
 from processor.errors import StoreBlocked, StoreFailed, Unavailable
 from processor.ports import (
     Aborted,
@@ -35,17 +34,17 @@ from processor.ports import (
     Result,
     Source,
     Store,
+    Transaction,
     Writer,
 )
-from processor.worker.breakers import Breakers
 from processor.worker.claim import Claim
-from processor.worker.dispatcher import Handing
-from processor.worker.lease import Ownership
-from processor.worker.planner import Deciding
-from processor.worker.reader import Reading
-from processor.worker.restoration import Takeover, Takeovers
-from processor.worker.settlements import Settling
-from processor.worker.telemetry import CommitCounter, Waits
+from processor.worker.dispatcher import Dispatcher
+from processor.worker.lease import Lease
+from processor.worker.partition import Assignment, Partition
+from processor.worker.planner import Expiry, Planner
+from processor.worker.reader import Reader
+from processor.worker.restoration import Restoration, Restorations
+from processor.worker.telemetry import CommitCounter, Gauges, StopReasons
 from processor.worker.transaction import build
 
 log = logging.getLogger(__name__)
@@ -53,24 +52,22 @@ log = logging.getLogger(__name__)
 ABORTED_WAIT_S: Final = 0.2
 LONGEST_SLEEP_S: Final = 1.0  # without looking whether we are to stop
 LEAVE_S: Final = 5.0  # to Kafka, when we leave: what is not settled by then is written once more
-SLOWLY: Final = BreakerRules()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much at once, and how long. A batch is larger while catching up: more collapses."""
 
-    batch_records: int = 5_000
-    catch_up_records: int = 50_000
-    poll_timeout_s: float = 0.5
-    settle_interval_s: float = 5.0
+    batch_records: int
+    catch_up_records: int
+    poll_timeout_s: float
+    settle_interval_s: float
+    revoke_deadline_s: float
+    breaker: BreakerRules | None  # None: everything is let through
     settle_rows: int = 20_000
-    revoke_deadline_s: float = 30.0
-    lease_s: float = 20.0
     expire_records: int = 1_000
     expire_interval_s: float = 1.0
     gauge_interval_s: float = 1.0
-    breaker: BreakerRules | None = SLOWLY  # None: everything is let through
 
 
 class Account(NamedTuple):
@@ -93,6 +90,7 @@ class Ports:
     meter: Meter
     clock: Clock
     claim: Claim
+    lease: Lease
 
 
 class Worker:
@@ -109,21 +107,28 @@ class Worker:
         self._p = ports
         self._rules = rules
         self._limits = limits
-        self._settling = Settling(rules)
-        self._handing = Handing(ports.store, ports.writer, self._settling, fields, org)
-        self._takeovers = Takeovers()
-        self._counter = CommitCounter(ports.meter)
-        self._waits = Waits()
-        self._breakers = Breakers(limits.breaker)
-        self._deciding = Deciding(ports.decoder, ports.store, self._settling, rules, self._breakers)
-        self._reading = Reading(
-            ports.source, ports.clock, limits.batch_records, limits.catch_up_records
+        self._assignment = Assignment()
+        self._lease = ports.lease
+        self._restorations = Restorations()
+        self._reader = Reader(
+            ports.source,
+            ports.clock,
+            self._assignment,
+            limits.batch_records,
+            limits.catch_up_records,
         )
-        self._ownership = Ownership(limits.lease_s)
+        self._planner = Planner(ports.decoder, ports.store, rules, self._assignment)
+        self._expiry = Expiry(ports.store, rules, limits.expire_records, limits.expire_interval_s)
+        self._dispatcher = Dispatcher(ports.store, ports.writer, fields, org)
+        self._counter = CommitCounter(ports.meter)
+        self._stops = StopReasons()
+        self._gauges = Gauges(
+            ports.source, ports.store, ports.writer, ports.meter, limits.gauge_interval_s
+        )
         self._fenced = False
         self._abandoned = self._closed = False
         self._owed_left = 0
-        self._expire_at_s = self._gauges_at_s = self._renew_at_s = 0.0
+        self._renew_at_s = 0.0
 
     # -- the loop ----------------------------------------------------------------------------
 
@@ -143,16 +148,16 @@ class Worker:
             self._start_over()
             return
         self._p.claim.require()
-        records = self._reading.poll(self._poll_timeout_s())
+        batches = self._reader.poll(self._poll_timeout_s())
         try:
-            self._take_over()
+            self._restore()
             self._take_results(self._p.writer.results())
             if not self._fenced:
-                self._advance(records)
+                self._advance(batches)
             if not self._fenced:
-                self._handing.refill(self._proven(), self._p.clock.now_ms())
+                self._dispatcher.refill(self._proven(), self._p.clock.now_ms())
         except StoreFailed as failure:
-            self._reading.rewind(self._reading.positions)
+            self._reader.rewind(self._assignment.running())
             self._restore_again(failure)
         self._tell()
 
@@ -177,19 +182,16 @@ class Worker:
         self._abandoned = True
         self.close()
 
-    def owns(self, partitions: Collection[int]) -> bool:
-        """The lease (I6), asked from the writer's threads before each request."""
-        holds = self._ownership.holds(partitions, self._p.clock.monotonic_s())
-        return holds and self._p.claim.holds()
-
     def ready(self) -> tuple[bool, str]:
         """Joined and restored; else what is missing. Whether the org takes rows is a metric: else a
         rollout would stand still just when the org is down.
         """
         if self._fenced or not self._p.source.joined():
             return False, "not in the consumer group, or a topic is gone"
-        if self._takeovers:
-            return False, self._takeovers.why()
+        restoring = self._assignment.restoring()
+        if restoring:
+            blocked = [r.blocked for r in restoring if r.blocked is not None]
+            return False, f"waiting: {blocked[0]}" if blocked else "restoring"
         return True, "ready"
 
     def drained(self) -> bool:
@@ -197,14 +199,14 @@ class Worker:
         return (
             not self._fenced
             and self._p.source.joined()
-            and not self._takeovers
-            and self._reading.drained()
+            and not self._assignment.restoring()
+            and self._reader.drained()
             and not self._p.store.owed_count().total
         )
 
     def partitions(self) -> int:
         """How many are ours and run."""
-        return len(self._reading.positions)
+        return len(self._assignment.running())
 
     def account(self) -> Account:
         """What has been done, and (once closed) what was left."""
@@ -227,11 +229,12 @@ class Worker:
         try:
             self._take_results(self._p.writer.results())
             if not self._fenced:
-                running = self._reading.positions.keys() & partitions
-                self._publish({p: [] for p in running}, flush=True, hand_over=False)
+                running = self._assignment.which_run(partitions)
+                self._publish({p.number: [] for p in running}, flush=True, hand_over=False)
                 if self._closed:  # not of those whose store has failed meanwhile: they are closed
-                    running = self._reading.positions.keys() & running
-                    self._owed_left += sum(self._p.store.owed_count(p).total for p in running)
+                    running = self._assignment.which_run(partitions)
+                    owed = [self._p.store.owed_count(p.number).total for p in running]
+                    self._owed_left += sum(owed)
         except StoreFailed as failure:
             self._restore_again(failure)
         self._let_go(partitions)
@@ -245,31 +248,34 @@ class Worker:
 
     def _poll_timeout_s(self) -> float:
         now_s, longest_s = self._p.clock.monotonic_s(), self._limits.poll_timeout_s
-        if self._takeovers:
-            longest_s = min(longest_s, self._takeovers.wait_s(now_s))
-        return self._handing.wait_s(self._proven(), self._p.clock.now_ms(), longest_s)
+        if restoring := self._assignment.restoring():
+            longest_s = min(longest_s, self._restorations.wait_s(restoring, now_s))
+        proven = [partition.number for partition in self._proven()]
+        return self._dispatcher.wait_s(proven, self._p.clock.now_ms(), longest_s)
 
-    def _proven(self) -> Collection[int]:
+    def _proven(self) -> list[Partition]:
         """The running partitions that are surely ours."""
-        return self._ownership.held(self._reading.positions, self._p.clock.monotonic_s())
+        running = self._assignment.running()
+        held = self._lease.held([partition.number for partition in running])
+        return [partition for partition in running if partition.number in held]
 
-    def _to_prove(self) -> Collection[int]:
+    def _to_prove(self) -> list[int]:
         """Those that the next transaction is to prove ours, because they have rows to send."""
-        now_s = self._p.clock.monotonic_s()
-        stale = self._ownership.to_renew(self._reading.positions, now_s)
-        return [p for p in stale if self._p.store.owed_count(p).total]
+        stale = self._lease.to_renew(self._assignment.running_numbers())
+        return [number for number in stale if self._p.store.owed_count(number).total]
 
-    def _take_over(self) -> None:
-        for takeover, position in self._takeovers.step(self._p.clock.monotonic_s()):
-            partition = takeover.partition
-            self._reading.start(partition, position)
-            seconds = self._p.clock.monotonic_s() - takeover.began_s
-            self._p.meter.restored(seconds, takeover.restored)
-            for reason, skipped in takeover.unusable.items():
+    def _restore(self) -> None:
+        now_s = self._p.clock.monotonic_s()
+        for restoration, position in self._restorations.step(self._assignment.restoring(), now_s):
+            number = restoration.partition
+            self._reader.start(self._assignment[number], position)
+            seconds = self._p.clock.monotonic_s() - restoration.began_s
+            self._p.meter.restored(seconds, restoration.restored)
+            for reason, skipped in restoration.unusable.items():
                 self._p.meter.unusable(reason, skipped)
             log.info(
                 "running partition=%d offset=%d restored=%d seconds=%.1f",
-                partition, position.offset, takeover.restored, seconds,
+                number, position.offset, restoration.restored, seconds,
             )  # fmt: skip
 
     def _take_results(self, results: Sequence[Result]) -> None:
@@ -277,25 +283,34 @@ class Worker:
         now = self._p.clock.now_ms()
         again: dict[int, list[Deferral]] = {}
         for result in results:
-            deferral = self._settling.take(result, now)
+            partition = self._assignment.get(result.partition)
+            if partition is None:  # given up meanwhile
+                continue
+            deferral = partition.settlements.take(result, now)
             if deferral is not None:
                 again.setdefault(result.partition, []).append(deferral)
-        for partition in sorted(again.keys() & self._reading.positions.keys()):
-            deferrals = again[partition]
+                if isinstance(result.verdict, Stop):
+                    self._stops.add(result.verdict.what_to_change)
+        self._stops.tell(now)
+        for number in sorted(again):
             try:
-                states = self._p.store.get_many(partition, {d.message_id for d in deferrals})
-                self._p.store.put_many(partition, self._settling.postpone(deferrals, states, now))
+                self._postpone(self._assignment[number], again[number], now)
             except StoreFailed as failure:  # the other partitions' results are not to be lost
-                self._restore_again(failure, partition)
+                self._restore_again(failure, number)
+
+    def _postpone(self, partition: Partition, deferrals: list[Deferral], now: int) -> None:
+        store = self._p.store
+        states = store.get_many(partition.number, {d.message_id for d in deferrals})
+        store.put_many(partition.number, partition.settlements.postpone(deferrals, states, now))
 
     def _advance(self, records: Mapping[int, Sequence[RawRecord]]) -> None:
-        batches = {p: list(batch) for p, batch in records.items() if p in self._reading.positions}
+        read = self._assignment.which_run(records)
         try:
-            self._publish(batches)
+            self._publish({p.number: list(records[p.number]) for p in read})
         except Unavailable as failure:
             log.warning("batch is read again: %s", failure)
             self._p.meter.put_off()
-            self._reading.rewind(batches, failure.retry_after_s)
+            self._reader.rewind(read, failure.retry_after_s)
 
     def _publish(
         self,
@@ -305,40 +320,38 @@ class Worker:
         hand_over: bool = True,
     ) -> None:
         """Decide, commit, and only then store and hand over."""
-        now, limits = self._p.clock.now_ms(), self._limits
-        flush = flush or self._settling.flush_due(
-            now, round(limits.settle_interval_s * 1000), limits.settle_rows
+        now = self._p.clock.now_ms()
+        flush = flush or self._assignment.flush_due(
+            now, round(self._limits.settle_interval_s * 1000), self._limits.settle_rows
         )
         if flush:
-            for partition in self._settling.partitions():
-                if partition in self._reading.positions:
-                    batches.setdefault(partition, [])
-        expiring = self._expiring()
-        for partition in (*expiring, *self._to_prove()):
-            batches.setdefault(partition, [])
+            for partition in self._assignment.running():
+                if partition.settlements:
+                    batches.setdefault(partition.number, [])
+        expiring = self._expiry.due(self._assignment, self._p.clock.monotonic_s())
+        for number in (*expiring, *self._to_prove()):
+            batches.setdefault(number, [])
         if not batches:
             return
-        room = self._handing.room() if hand_over else 0
-        read = [p for p, batch in batches.items() if batch]
-        plans = self._deciding.plans(
-            self._deciding.decode(batches, self._p.clock.monotonic_s()),
-            self._reading.positions,
+        room = self._dispatcher.room() if hand_over else 0
+        read = [number for number, batch in batches.items() if batch]
+        plans = self._planner.plans(
+            self._planner.decode(batches, self._p.clock.monotonic_s()),
             expiring,
             flush=flush,
             now=now,
             room=room,
         )
-        transaction = build(self._reading.positions, batches, plans, self._p.claim.mark)
+        positions = {number: self._assignment[number].position for number in batches}
+        transaction = build(positions, batches, plans, self._p.claim.mark)
         began_s = self._p.clock.monotonic_s()
         outcome = self._p.outbox.commit(transaction)
         seconds = self._p.clock.monotonic_s() - began_s
         self._p.meter.transaction(seconds, type(outcome).__name__.lower())
         match outcome:
             case Committed():
-                self._reading.committed(transaction.positions)
-                self._slow_down()
-                self._ownership.proven(transaction.positions, began_s)
-                self._settle_published(plans)
+                self._lease.proven(transaction.positions, began_s)
+                self._committed(transaction, plans)
                 self._counter.count(batches, plans, now)
                 self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why, moving):
@@ -346,80 +359,93 @@ class Worker:
                     log.info("transaction aborted while partitions move (harmless): %s", why)
                 else:
                     log.warning("transaction aborted: %s", why)
-                self._reading.rewind(read, ABORTED_WAIT_S)
+                self._reader.rewind(self._assignment.which_run(read), ABORTED_WAIT_S)
             case Fenced(why):
                 log.warning("fenced: %s", why)
                 self._fenced = True
 
-    def _slow_down(self) -> None:
-        """What a breaker has cut off a committed batch is read again, in its time."""
-        for partition, at_s in self._breakers.committed(self._p.clock.monotonic_s()).items():
-            self._reading.rewind([partition])
-            self._reading.hold([partition], at_s)
+    def _committed(self, transaction: Transaction, plans: Mapping[int, Plan]) -> None:
+        """The partitions move on. What a throttle has cut off its batch is read again in its
+        time.
+        """
+        now_s = self._p.clock.monotonic_s()
+        for number, decided in plans.items():
+            partition = self._assignment[number]
+            partition.position = transaction.positions[number]
+            partition.settlements.published(decided.considered)
+            again_at_s = partition.throttle.committed(now_s)
+            if again_at_s is not None:
+                self._reader.rewind([partition])
+                self._reader.hold([partition], again_at_s)
 
     def _keep(
         self, plans: Mapping[int, Plan], committed: Committed, marks: Mapping[int, str], now: int
     ) -> None:
         """The store follows the commit; the writer gets what is due at once."""
-        for partition, decided in plans.items():
+        for number, decided in plans.items():
             changes = [Change(old, new) for old, new in decided.changes.values()]
             changes += [Change(old, None) for old in decided.tombstones]
             if changes:
-                checkpoint = committed.checkpoints[partition]
+                checkpoint = committed.checkpoints[number]
                 try:
-                    self._p.store.put_many(partition, changes, checkpoint, now, marks[partition])
+                    self._p.store.put_many(number, changes, checkpoint, now, marks[number])
                 except StoreFailed as failure:
-                    self._restore_again(failure, partition)
+                    self._restore_again(failure, number)
                     continue
-            self._settling.superseded(partition, decided.superseding)
-            self._handing.submit(partition, decided.hand_over, now)
+            partition = self._assignment[number]
+            partition.settlements.superseded(decided.superseding)
+            self._dispatcher.submit(partition, decided.hand_over, now)
 
     # -- what goes wrong ---------------------------------------------------------------------
 
-    def _begin(self, partition: int, *, wipe: bool = False) -> None:
+    def _begin(self, number: int, *, wipe: bool = False) -> Partition:
         ports = self._p
-        self._takeovers.add(
-            Takeover(
-                partition,
-                ports.source,
-                ports.outbox,
-                ports.store,
-                ports.clock,
-                self._rules,
-                ports.claim,
-                wipe=wipe,
-            )
+        restoration = Restoration(
+            number,
+            ports.source,
+            ports.outbox,
+            ports.store,
+            ports.clock,
+            self._rules,
+            ports.claim,
+            wipe=wipe,
         )
+        partition = self._assignment[number] = self._made(restoration)
+        return partition
+
+    def _made(self, restoration: Restoration) -> Partition:
+        return Partition(restoration, self._rules, self._limits.breaker)
 
     def _let_go(self, partitions: Collection[int]) -> None:
         self._p.writer.drop(partitions)
-        for partition in partitions:
-            self._takeovers.drop(partition)
-            self._settling.forget(partition)
-            self._reading.forget(partition)
-            self._breakers.forget(partition)
-            self._ownership.forget(partition)
-            self._p.store.close(partition)
+        for number in partitions:
+            self._lease.forget(number)
+            partition = self._assignment.pop(number, None)
+            if partition is not None:
+                partition.close()
+            self._p.store.close(number)
 
-    def _restore_again(self, failure: StoreFailed, partition: int | None = None) -> None:
+    def _restore_again(self, failure: StoreFailed, number: int | None = None) -> None:
         """Never merge on stale state: read what is missing back from the status topic, all of it
         where what is there can't be trusted.
         """
-        if partition is None:
-            partition = failure.partition
-        doubtful = list(self._reading.positions) if partition is None else [partition]
+        if number is None:
+            number = failure.partition
+        doubtful = self._assignment.running_numbers() if number is None else [number]
         blocked = isinstance(failure, StoreBlocked)
         if not blocked:  # what is, is told at a bounded rate
             log.error("store failed partitions=%s why=%s", doubtful, failure)
         self._p.source.pause(doubtful)
         self._let_go(doubtful)
-        for number in doubtful:
-            self._begin(number, wipe=not blocked)
-            self._takeovers.failed(number, failure, self._p.clock.monotonic_s())
+        for each in doubtful:
+            partition = self._begin(each, wipe=not blocked)
+            if partition.restoration is not None:
+                now_s = self._p.clock.monotonic_s()
+                self._restorations.failed(partition.restoration, failure, now_s)
 
     def _start_over(self) -> None:
         """All partitions count as lost: a new producer, and join the group anew."""
-        self._let_go({*self._reading.positions, *self._takeovers.partitions()})
+        self._let_go(list(self._assignment))
         now_s = self._p.clock.monotonic_s()
         if now_s < self._renew_at_s:
             self._p.writer.wait(min(self._renew_at_s - now_s, LONGEST_SLEEP_S))
@@ -433,38 +459,10 @@ class Worker:
         self._fenced = False
         self._p.source.rejoin()
 
-    # -- counting ----------------------------------------------------------------------------
-
-    def _expiring(self) -> dict[int, list[MessageState]]:
-        now_s = self._p.clock.monotonic_s()
-        if now_s < self._expire_at_s:
-            return {}
-        self._expire_at_s = now_s + self._limits.expire_interval_s
-        found = {}
-        for partition, position in self._reading.positions.items():
-            horizon = position.stream_time - self._rules.retention_ms
-            states = self._p.store.expired(partition, horizon, self._limits.expire_records)
-            if states:
-                found[partition] = states
-        return found
-
-    def _settle_published(self, plans: Mapping[int, Plan]) -> None:
-        for partition, decided in plans.items():
-            self._settling.published(partition, decided.considered)
-
     def _tell(self) -> None:
-        now_s = self._p.clock.monotonic_s()
-        if now_s >= self._gauges_at_s:
-            self._gauges_at_s = now_s + self._limits.gauge_interval_s
-            self._counter.log(self._p.clock.now_ms())
-            store = self._p.store
-            owed = store.owed_count()
-            self._p.meter.gauges(owed, store.count(), self._p.source.lag())
-            self._waits.joining(now_s, joined=self._p.source.joined())
-            self._waits.owing(now_s, owed, self._handing.next_due(self._reading.positions))
-            self._p.meter.blocked(self._takeovers.blocked())
-            self._p.meter.slowed(len(self._breakers.open()))
-            self._p.meter.org_ready(self._p.writer.ready())
-            silent_s = self._p.source.silent_s()
-            if silent_s < float("inf"):
-                self._p.meter.kafka_answered(self._p.clock.now_ms() / 1000 - silent_s)
+        """Logs and gauges, now and then."""
+        clock = self._p.clock
+        if self._gauges.due(clock.monotonic_s()):
+            self._counter.log(clock.now_ms())
+            next_due = self._dispatcher.next_due(self._assignment.running_numbers())
+            self._gauges.tell(self._assignment, clock.now_ms(), clock.monotonic_s(), next_due)

@@ -8,24 +8,23 @@ from typing import Final
 from processor.core.attributes import OF_THE_CODE, values_of
 from processor.core.events import IN_HAND, MessageState
 from processor.ports import Change, Owed, Store, Writer
-from processor.worker.settlements import Settling
+from processor.worker.partition import Partition
 
 SHORTEST_WAIT_S: Final = 0.01
 NO_ROOM_WAIT_S: Final = 0.1  # the org is paused, or the window is full
 
 
-class Handing:
+class Dispatcher:
     """Hands rows of one org over as far as its writer has room."""
 
     def __init__(
         self,
         store: Store,
         writer: Writer,
-        settling: Settling,
         fields: Mapping[str, str],
         org: str,
     ) -> None:
-        self._store, self._writer, self._settling = store, writer, settling
+        self._store, self._writer = store, writer
         self._fields, self._org = fields, org
         self._of_code: dict[int, dict[str, object]] | None = (
             {} if OF_THE_CODE.issuperset(fields.values()) else None
@@ -47,32 +46,34 @@ class Handing:
         least_s = SHORTEST_WAIT_S if self.room() > 0 else NO_ROOM_WAIT_S
         return min(max((due_at - now) / 1000, least_s), most_s)
 
-    def refill(self, partitions: Collection[int], now: int) -> None:
+    def refill(self, partitions: Collection[Partition], now: int) -> None:
         """Rows of these partitions whose time has come: noted as in hand in the store first, then
         submitted. A partition that is still being restored must not be among them.
         """
         room = self.room()
         if room <= 0 or not partitions:
             return
+        numbers = {partition.number: partition for partition in partitions}
         rows: dict[int, list[MessageState]] = {}
-        for partition, state in self._store.due(self._org, now, room, partitions):
-            rows.setdefault(partition, []).append(state)
-        for partition, states in rows.items():
+        for number, state in self._store.due(self._org, now, room, numbers.keys()):
+            rows.setdefault(number, []).append(state)
+        for number, states in rows.items():
             handed = [state._replace(due_at=IN_HAND) for state in states]
-            self._store.put_many(partition, map(Change, states, handed))
-            self.submit(partition, handed, now)
+            self._store.put_many(number, map(Change, states, handed))
+            self.submit(numbers[number], handed, now)
 
-    def submit(self, partition: int, states: Sequence[MessageState], now: int) -> None:
+    def submit(self, partition: Partition, states: Sequence[MessageState], now: int) -> None:
         """Rows that are in hand by the store's account already."""
+        hand_over = partition.settlements.hand_over
         rows = [
             Owed(
                 state.message_id,
-                partition,
+                partition.number,
                 state.version,
                 self._org,
                 state.task_id or "",
                 self._values(state),
-                self._settling.hand_over(partition, state, now),
+                hand_over(state, now),
             )
             for state in states
         ]

@@ -12,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from processor.ports import Clock
+from processor.worker.claim import Claim
+
 RENEWED_AFTER: Final = 1 / 3  # of the lease: the rest is for a transaction that takes long
 
 
@@ -44,3 +47,34 @@ class Ownership:
 
     def _age_s(self, partition: int, now_s: float) -> float:
         return now_s - self._proven_s.get(partition, float("-inf"))
+
+
+class Lease:
+    """What the worker and the Salesforce writer share: the worker proves it, and the writer's
+    threads ask it before each request (`ports.Lease`). Thread-safe.
+    """
+
+    def __init__(self, ownership: Ownership, clock: Clock, claim: Claim) -> None:
+        self._ownership, self._clock, self._claim = ownership, clock, claim
+
+    def holds(self, partitions: Iterable[int]) -> bool:
+        """Whether a request with rows of these may be sent now: they are surely ours, and so is
+        the status topic.
+        """
+        return self._ownership.holds(partitions, self._clock.monotonic_s()) and self._claim.holds()
+
+    def proven(self, partitions: Iterable[int], began_s: float) -> None:
+        """See `Ownership`."""
+        self._ownership.proven(partitions, began_s)
+
+    def forget(self, partition: int) -> None:
+        """See `Ownership`."""
+        self._ownership.forget(partition)
+
+    def held(self, partitions: Iterable[int]) -> set[int]:
+        """Those of which rows may be handed over."""
+        return self._ownership.held(partitions, self._clock.monotonic_s())
+
+    def to_renew(self, partitions: Collection[int]) -> set[int]:
+        """Those that a transaction should prove before long, an empty one if need be."""
+        return self._ownership.to_renew(partitions, self._clock.monotonic_s())

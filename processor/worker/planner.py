@@ -9,41 +9,35 @@ from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
 from processor.errors import Rejected
-from processor.ports import Decoder, Position, RawRecord, Store
-from processor.worker.breakers import Breakers
-from processor.worker.settlements import Settling
+from processor.ports import Decoder, RawRecord, Store
+from processor.worker.partition import Assignment
 
 Decoded = dict[int, list[DeliveryEvent | Rejected]]
 
 
-class Deciding:
+class Planner:
     """Decodes, reads the states of the batch's messages, and plans."""
 
     def __init__(
-        self,
-        decoder: Decoder,
-        store: Store,
-        settling: Settling,
-        rules: Rules,
-        breakers: Breakers,
+        self, decoder: Decoder, store: Store, rules: Rules, assignment: Assignment
     ) -> None:
-        self._decoder, self._store = decoder, store
-        self._settling, self._rules = settling, rules
-        self._breakers = breakers
+        self._decoder, self._store, self._rules = decoder, store, rules
+        self._assignment = assignment
 
     def decode(self, batches: Mapping[int, list[RawRecord]], now_s: float) -> Decoded:
         """By partition. Cuts off the batches what a breaker does not let through now. Raises
         Unavailable when the registry does not answer.
         """
-        self._breakers.admit(batches, now_s)
-        decoded = {p: self._decoder.decode(batch) for p, batch in batches.items()}
-        self._breakers.judge(batches, decoded)
+        for number, batch in batches.items():
+            self._assignment[number].throttle.admit(batch, now_s)
+        decoded = {number: self._decoder.decode(batch) for number, batch in batches.items()}
+        for number, events in decoded.items():
+            self._assignment[number].throttle.judge(batches[number], events)
         return decoded
 
     def plans(
         self,
         decoded: Decoded,
-        positions: Mapping[int, Position],
         expiring: Mapping[int, list[MessageState]],
         *,
         flush: bool,
@@ -52,19 +46,44 @@ class Deciding:
     ) -> dict[int, Plan]:
         """By partition. `flush`: with all settlements, not only those of the batch's messages."""
         plans: dict[int, Plan] = {}
-        for partition, events in decoded.items():
+        for number, events in decoded.items():
+            partition = self._assignment[number]
             ids = {event[0] for event in events if not isinstance(event, Rejected)}
-            settlements = self._settling.of(partition, None if flush else ids)
+            settlements = partition.settlements.of(None if flush else ids)
             ids.update(map(itemgetter(0), settlements))
-            plans[partition] = plan(
+            plans[number] = plan(
                 events,
-                self._store.get_many(partition, ids) if ids else {},
+                self._store.get_many(number, ids) if ids else {},
                 settlements,
                 rules=self._rules,
                 now=now,
-                stream_time=positions[partition].stream_time,
-                expired=expiring.get(partition, ()),
+                stream_time=partition.position.stream_time,
+                expired=expiring.get(number, ()),
                 room=room,
             )
-            room -= len(plans[partition].hand_over)
+            room -= len(plans[number].hand_over)
         return plans
+
+
+class Expiry:
+    """What may expire: settled, and older than the retention. Looked for now and then."""
+
+    def __init__(self, store: Store, rules: Rules, most_records: int, interval_s: float) -> None:
+        self._store, self._rules = store, rules
+        self._most_records, self._interval_s = most_records, interval_s
+        self._next_s = 0.0
+
+    def due(self, assignment: Assignment, now_s: float) -> dict[int, list[MessageState]]:
+        """By running partition, at most so many records of each; none before the interval is
+        over.
+        """
+        if now_s < self._next_s:
+            return {}
+        self._next_s = now_s + self._interval_s
+        found = {}
+        for partition in assignment.running():
+            horizon = partition.position.stream_time - self._rules.retention_ms
+            states = self._store.expired(partition.number, horizon, self._most_records)
+            if states:
+                found[partition.number] = states
+        return found

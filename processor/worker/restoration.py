@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,8 +48,10 @@ _SKIPPED: Final = (
 )
 
 
-class Takeover:
-    """One assigned partition on its way to running. `step` until it gives a position."""
+class Restoration:
+    """One assigned partition on its way to running. `step` until it gives a position. `blocked`:
+    the machine does not let its store work.
+    """
 
     def __init__(
         self,
@@ -72,6 +75,7 @@ class Takeover:
         self._committed: CommittedOffset | None = None
         self._restore: Restore | None = None
         self._told_s = self.began_s
+        self.blocked: StoreBlocked | None = None
 
     def step(self) -> Position | None:
         """Some of the work; the position to start from when all is done.
@@ -160,96 +164,76 @@ class Takeover:
             log.info("restoring partition=%d offset=%d end=%d", self.partition, offset, end)
 
 
-class Takeovers:
-    """All partitions that are assigned and not yet running.
+class Restorations:
+    """Takes the steps of all partitions that are assigned and not yet running.
 
     A store that fails again and again is tried at growing intervals, also when it ran in between.
     """
 
     def __init__(self) -> None:
-        self._running: dict[int, Takeover] = {}
         self._not_before_s = 0.0
         self._failures: dict[int, _Failures] = {}
-        self._blocked: dict[int, StoreBlocked] = {}
         self._tell_at_s = 0.0
 
-    def __bool__(self) -> bool:
-        return bool(self._running)
-
-    def partitions(self) -> list[int]:
-        return list(self._running)
-
-    def blocked(self) -> int:
-        """How many wait because the machine does not let their store work."""
-        return len(self._blocked)
-
-    def why(self) -> str:
-        """A word on why they are not running."""
-        return f"waiting: {next(iter(self._blocked.values()))}" if self._blocked else "restoring"
-
-    def wait_s(self, now_s: float) -> float:
+    def wait_s(self, restorations: Iterable[Restoration], now_s: float) -> float:
         """Until the next step of any."""
-        free = (self._failures[p].until_s if p in self._failures else 0.0 for p in self._running)
+        free = (self._free_at_s(restoration) for restoration in restorations)
         return max(0.0, self._not_before_s - now_s, min(free, default=0.0) - now_s)
 
-    def add(self, takeover: Takeover) -> None:
-        self._running[takeover.partition] = takeover
-
-    def drop(self, partition: int) -> None:
-        """The partition is no longer to be taken over."""
-        self._blocked.pop(partition, None)
-        takeover = self._running.pop(partition, None)
-        if takeover is not None:
-            takeover.close()
-
-    def failed(self, partition: int, failure: StoreFailed, now_s: float) -> None:
-        """Its store did, now or while it ran: wait before the next step."""
+    def failed(self, restoration: Restoration, failure: StoreFailed, now_s: float) -> None:
+        """Its store did, now or while the partition ran: wait before the next step."""
+        partition = restoration.partition
         known = self._failures.get(partition)
         if known is None or now_s > known.until_s + CALM_S:
             known = self._failures[partition] = _Failures()
         known.until_s = now_s + min(LONGEST_WAIT_S, known.times * FIRST_WAIT_S)
         known.times = max(1, known.times * 2)
         if isinstance(failure, StoreBlocked):
-            self._blocked[partition] = failure
-            self._tell_blocked(now_s)
+            restoration.blocked = failure
 
-    def step(self, now_s: float) -> list[tuple[Takeover, Position]]:
+    def step(
+        self, restorations: Collection[Restoration], now_s: float
+    ) -> list[tuple[Restoration, Position]]:
         """A step for each; those that are done, with the position to start from."""
-        done: list[tuple[Takeover, Position]] = []
+        done: list[tuple[Restoration, Position]] = []
         if now_s < self._not_before_s:
             return done
-        for partition, takeover in list(self._running.items()):
-            if partition in self._failures and now_s < self._failures[partition].until_s:
+        for restoration in restorations:
+            if now_s < self._free_at_s(restoration):
                 continue
             try:
-                position = takeover.step()
+                position = restoration.step()
             except Unavailable as failure:
-                log.warning("restore waits partition=%d why=%s", partition, failure)
-                takeover.begin_again()
+                log.warning("restore waits partition=%d why=%s", restoration.partition, failure)
+                restoration.begin_again()
                 self._not_before_s = now_s + failure.retry_after_s
                 continue
             except StoreBlocked as failure:
-                takeover.begin_again()
-                self.failed(partition, failure, now_s)
+                restoration.begin_again()
+                self.failed(restoration, failure, now_s)
                 continue
             except StoreFailed as failure:
-                log.warning("store wiped partition=%d why=%s", partition, failure)
-                takeover.begin_again(wipe=True)
-                self.failed(partition, failure, now_s)
+                log.warning("store wiped partition=%d why=%s", restoration.partition, failure)
+                restoration.begin_again(wipe=True)
+                self.failed(restoration, failure, now_s)
                 continue
             if position is not None:
-                self._blocked.pop(partition, None)
-                del self._running[partition]
-                done.append((takeover, position))
+                done.append((restoration, position))
+        self._tell_blocked(restorations, now_s)
         return done
 
-    def _tell_blocked(self, now_s: float) -> None:
-        if now_s >= self._tell_at_s:
+    def _free_at_s(self, restoration: Restoration) -> float:
+        known = self._failures.get(restoration.partition)
+        return 0.0 if known is None else known.until_s
+
+    def _tell_blocked(self, restorations: Iterable[Restoration], now_s: float) -> None:
+        blocked = {r.partition: r.blocked for r in restorations if r.blocked is not None}
+        if blocked and now_s >= self._tell_at_s:
             self._tell_at_s = now_s + TELL_BLOCKED_EVERY_S
             log.error(
                 "the local store can't be used, and is kept; tried again every %.0f s or sooner "
                 "partitions=%s why=%s",
-                LONGEST_WAIT_S, sorted(self._blocked), next(iter(self._blocked.values())),
+                LONGEST_WAIT_S, sorted(blocked), next(iter(blocked.values())),
             )  # fmt: skip
 
 

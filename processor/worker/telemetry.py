@@ -5,21 +5,59 @@ nothing seems to go on. Counted after the commit: an aborted batch is counted on
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, NamedTuple
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from processor.core.events import Outcome
 from processor.core.plan import Plan
-from processor.ports import Meter, OwedCount, RawRecord
-from processor.worker.log_limit import Rarely
+from processor.ports import Meter, OwedCount, RawRecord, Source, Store, Writer
+from processor.worker.partition import Assignment
 
 log = logging.getLogger(__name__)
+
+What = TypeVar("What")
+Example = TypeVar("Example")
+
+INTERVAL_MS: Final = 60_000
+MOST_KINDS: Final = 100  # remembered at a time; those beyond are one kind
 
 JOINING_S: Final = 5.0  # a join that takes longer waits for somebody
 JOINING_EVERY_S: Final = 15.0
 DOUBT_EVERY_S: Final = 60.0
 _BEYOND: Final = ("any", "other")
+
+
+class Rarely(Generic[What, Example]):
+    """What would be said over and over, said once in a while.
+
+    Of each kind the first is due at once; then, at most once an interval, how many there were
+    since. `beyond`: the kind that stands for all above `MOST_KINDS`.
+    """
+
+    def __init__(self, beyond: What) -> None:
+        self._beyond = beyond
+        self._waiting: dict[What, tuple[int, Example]] = {}
+        self._told_at: dict[What, int] = {}
+
+    def add(self, what: What, example: Example, count: int = 1) -> None:
+        if what not in self._waiting and what not in self._told_at:
+            kinds = self._waiting.keys() | self._told_at.keys()
+            what = what if len(kinds) < MOST_KINDS else self._beyond
+        before, first = self._waiting.get(what, (0, example))
+        self._waiting[what] = before + count, first
+
+    def due(self, now: int) -> Iterator[tuple[What, int, Example]]:
+        """What to say at `now` (ms): each kind, how many since it was said last, the first of
+        them. A clock that was set back delays nothing.
+        """
+        self._told_at = {
+            what: at for what, at in self._told_at.items() if 0 <= now - at < INTERVAL_MS
+        }
+        for what in [what for what in self._waiting if what not in self._told_at]:
+            count, example = self._waiting.pop(what)
+            self._told_at[what] = now
+            yield what, count, example
 
 
 class _Place(NamedTuple):
@@ -98,6 +136,22 @@ class CommitCounter:
             self._dead_letters.add(("salesforce", settlement.reason), _Place(partition, None))
 
 
+class StopReasons:
+    """Why Salesforce takes no row at all, until an admin has changed something: a line a minute."""
+
+    def __init__(self) -> None:
+        self._reasons = Rarely[str, None]("for several more reasons")
+
+    def add(self, what_to_change: str) -> None:
+        """A row was refused for this."""
+        self._reasons.add(what_to_change, None)
+
+    def tell(self, now: int) -> None:
+        """What is due at `now` (ms)."""
+        for what, rows, _ in self._reasons.due(now):
+            log.error("salesforce accepts no row: %s rows=%d", what, rows)
+
+
 class Waits:
     """Why nothing seems to go on, told now and then: waiting in silence looks like a fault."""
 
@@ -133,3 +187,33 @@ class Waits:
                 "sent an older value too: rows=%d next=%s (SALESFORCE__UNKNOWN_AFTER_S)",
                 owed.total, f"{due:%Y-%m-%dT%H:%M:%SZ}",
             )  # fmt: skip
+
+
+class Gauges:
+    """How things are, told once an interval."""
+
+    def __init__(
+        self, source: Source, store: Store, writer: Writer, meter: Meter, interval_s: float
+    ) -> None:
+        self._source, self._store, self._writer = source, store, writer
+        self._meter, self._interval_s = meter, interval_s
+        self._waits = Waits()
+        self._next_s = 0.0
+
+    def due(self, now_s: float) -> bool:
+        return now_s >= self._next_s
+
+    def tell(self, assignment: Assignment, now: int, now_s: float, next_due_ms: int | None) -> None:
+        """The time as `Clock` tells it; when the next owed row is due (None: none waits)."""
+        self._next_s = now_s + self._interval_s
+        meter, source = self._meter, self._source
+        owed = self._store.owed_count()
+        meter.gauges(owed, self._store.count(), source.lag())
+        meter.blocked(sum(known.blocked is not None for known in assignment.restoring()))
+        meter.slowed(sum(partition.throttle.is_open for partition in assignment.values()))
+        meter.org_ready(self._writer.ready())
+        silent_s = source.silent_s()
+        if silent_s < float("inf"):
+            meter.kafka_answered(now / 1000 - silent_s)
+        self._waits.joining(now_s, joined=source.joined())
+        self._waits.owing(now_s, owed, next_due_ms)

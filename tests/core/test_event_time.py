@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from processor.core.collapse import resolve
-from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
 from processor.core.report.fields import DecodeStats, ReportRules, compile_normaliser
 from processor.errors import Rejected
+from tests.support.rules import RULES
 
 NOW = 1_700_000_000_000  # 2023-11-14T22:13:20Z
 MINUTE = 60_000
@@ -60,7 +60,7 @@ def run(
             events.append(normalise(report, record_time))
         except Rejected as rejected:
             events.append(rejected)
-    result = plan(events, states or {}, rules=Rules(), now=now, stream_time=stream_time)
+    result = plan(events, states or {}, rules=RULES, now=now, stream_time=stream_time)
     changed = result.changes.get("m")
     return Came(changed[1] if changed else None, stats, result)
 

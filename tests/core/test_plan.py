@@ -13,11 +13,11 @@ from processor.core.due import Rules, must_verify, reclaim
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.core.plan import Plan, plan
 from processor.errors import Rejected
+from tests.support.rules import RULES
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
 TASK = "00T000000000001AAA"
-RULES = Rules()
 
 
 def event(
@@ -214,7 +214,8 @@ def test_a_row_that_is_due_is_not_handed_over_where_it_was_settled_in_the_same_b
 
 
 def test_a_known_value_is_never_blanked_and_a_later_one_wins_in_any_order() -> None:
-    one, other = Partition(Rules(require_task=False)), Partition(Rules(require_task=False))
+    any_message = RULES._replace(require_task=False)
+    one, other = Partition(any_message), Partition(any_message)
     stream = [
         event(101, NOW, task=None),
         event(200, NOW + 1, task="A"),

@@ -34,6 +34,7 @@ RULES: Final = Rules(
     intermediate_hold_ms=4_000,
     unknown_after_ms=500_000,
     give_up_after_ms=3_600_000,
+    retention_ms=604_800_000,
 )
 LIMIT_S: Final = 3600.0
 LOCK: Final = "UNABLE_TO_LOCK_ROW"

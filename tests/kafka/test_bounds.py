@@ -15,7 +15,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from processor.core.codes import CODES
-from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import plan
 from processor.core.report.fields import (
@@ -36,6 +35,7 @@ from processor.store.index import MAX_KEY_BYTES, MAX_ORG_BYTES, Indexer, unfit
 from processor.store.store import LmdbStore
 from tests.contracts.test_store import StoppedClock
 from tests.kafka.avro.avro_kit import NOW, STATUS_SCHEMA
+from tests.support.rules import RULES
 
 FIELDS = ("message_id", "status_code", "date_received", "metadata", "vendor_account_id")
 CODEC = StatusCodec(STATUS_SCHEMA, single_object_prefix(STATUS_SCHEMA))
@@ -59,7 +59,9 @@ def accepted(report: dict[str, Any], record_time: int, fields: tuple[str, ...]) 
 
 
 def published(*events: DeliveryEvent) -> MessageState:
-    ((_, state),) = plan(events, {}, rules=Rules(require_task=False), now=NOW).changes.values()
+    ((_, state),) = plan(
+        events, {}, rules=RULES._replace(require_task=False), now=NOW
+    ).changes.values()
     return state
 
 

@@ -341,28 +341,32 @@ def test_closing_gives_back_what_was_not_sent_and_awaits_the_rest(org: SandboxOr
 
 
 def test_the_lease_is_asked_for_the_partitions_of_the_request(org: SandboxOrg) -> None:
-    asked: list[Collection[int]] = []
+    class OnlyTheFirst:
+        def __init__(self) -> None:
+            self.asked: list[Collection[int]] = []
 
-    def only_the_first(partitions: Collection[int]) -> bool:
-        asked.append(partitions)
-        return 1 not in partitions
+        def holds(self, partitions: Collection[int]) -> bool:
+            self.asked.append(partitions)
+            return 1 not in partitions
 
-    with Bench(org, lease=only_the_first) as bench:
+    lease = OnlyTheFirst()
+    with Bench(org, lease=lease) as bench:
         bench.logged_in()
         assert bench.write_one(owed(0, partition=0)) == Settled()
         refused = bench.write_one(owed(1, partition=1))
         assert isinstance(refused, Retry)
         assert refused.whole_org
         assert bench.codes_written(1) == []
-    assert asked == [{0}, {1}]
+    assert lease.asked == [{0}, {1}]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bug_in_a_thread_reaches_the_worker(org: SandboxOrg) -> None:
-    def broken(_: Collection[int]) -> bool:
-        raise KeyError("a bug")
+    class Broken:
+        def holds(self, partitions: Collection[int]) -> bool:
+            raise KeyError("a bug")
 
-    with Bench(org, lease=broken) as bench:
+    with Bench(org, lease=Broken()) as bench:
         bench.logged_in().writer.submit([owed(1)])
         bench.writer.wait(5.0)
         with pytest.raises(RuntimeError, match="failed"):

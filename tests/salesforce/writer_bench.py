@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from random import Random
 from typing import Self
 
@@ -119,11 +119,15 @@ class Bench:
             "default",
             self.client,
             self.clock,
-            lease or (lambda _: self.is_owner),
+            lease or self,
             self.meter,
             settings or WriterSettings(linger_s=0.02),
             Random(1),
         )
+
+    def holds(self, partitions: Collection[int]) -> bool:
+        """The lease, unless it is another's."""
+        return self.is_owner
 
     def __enter__(self) -> Self:
         return self

@@ -6,28 +6,26 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from processor.core.due import Rules
-from processor.core.events import MessageState
 from processor.core.settle import Deferral
 from processor.errors import StoreFailed
 from processor.ports import CommittedOffset, RawRecord, Result, Transaction
 from processor.worker.cycle import Limits, Ports, Worker
 from processor.worker.lease import Ownership
-from processor.worker.reader import Reading
+from processor.worker.partition import Partition
+from processor.worker.reader import Reader
 from tests.simulation.kafka import SimOutbox
 from tests.simulation.store import SimStore
 
 
-class DueOfAll(SimStore):
+class HandsAllOver(Worker):
     """Rows of partitions that were still being restored were handed to Salesforce.
 
     The store had them open, with states of which newer ones were yet to be read and without a
     doubt noted; the restore then made the same rows due once more.
     """
 
-    def due(
-        self, org: str, now_ms: int, limit: int, partitions: Collection[int] | None = None
-    ) -> list[tuple[int, MessageState]]:
-        return super().due(org, now_ms, limit)
+    def _proven(self) -> list[Partition]:
+        return list(self._assignment.values())
 
 
 class SendsWhenFenced(Worker):
@@ -36,7 +34,7 @@ class SendsWhenFenced(Worker):
     def _publish(self, *args: Any, **kwargs: Any) -> None:
         super()._publish(*args, **kwargs)
         if self._fenced:
-            self._handing.refill(self._reading.positions.keys(), self._p.clock.now_ms())
+            self._dispatcher.refill(self._assignment.running(), self._p.clock.now_ms())
 
 
 class SendsWhenRevoked(Worker):
@@ -64,15 +62,14 @@ class ResultsLost(Worker):
         now = self._p.clock.now_ms()
         again: dict[int, list[Deferral]] = {}
         for result in results:
-            if deferral := self._settling.take(result, now):
+            partition = self._assignment.get(result.partition)
+            if partition and (deferral := partition.settlements.take(result, now)):
                 again.setdefault(result.partition, []).append(deferral)
-        for partition in sorted(again.keys() & self._reading.positions.keys()):
-            deferrals = again[partition]
-            states = self._p.store.get_many(partition, {d.message_id for d in deferrals})
+        for number in sorted(again):
             try:
-                self._p.store.put_many(partition, self._settling.postpone(deferrals, states, now))
+                self._postpone(self._assignment[number], again[number], now)
             except StoreFailed as failure:
-                raise StoreFailed(str(failure), partition) from failure
+                raise StoreFailed(str(failure), number) from failure
 
 
 class RunningTooEarly(Worker):
@@ -83,7 +80,7 @@ class RunningTooEarly(Worker):
 
     def revoked(self, partitions: Collection[int]) -> None:
         self._p.writer.quiesce(partitions, self._limits.revoke_deadline_s)
-        running = self._reading.positions.keys() & set(partitions)
+        running = [partition.number for partition in self._assignment.which_run(partitions)]
         try:
             self._take_results(self._p.writer.results())
             if not self._fenced:
@@ -102,16 +99,20 @@ class RewindsAll(Worker):
 
     def __init__(self, ports: Ports, rules: Rules, limits: Limits, *args: Any) -> None:
         super().__init__(ports, rules, limits, *args)
-        self._reading = RewindingAll(
-            ports.source, ports.clock, limits.batch_records, limits.catch_up_records
+        self._reader = RewindingAll(
+            ports.source,
+            ports.clock,
+            self._assignment,
+            limits.batch_records,
+            limits.catch_up_records,
         )
 
 
-class RewindingAll(Reading):
+class RewindingAll(Reader):
     """See RewindsAll."""
 
-    def rewind(self, partitions: Collection[int], wait_s: float = 0.0) -> None:
-        super().rewind(self.positions, wait_s)
+    def rewind(self, partitions: Collection[Partition], wait_s: float = 0.0) -> None:
+        super().rewind(self._assignment.running(), wait_s)
 
 
 class TrustsARestore(Ownership):
@@ -134,9 +135,9 @@ class ActsOnPoll(Worker):
     read one of its rows back, found the new owner's value, and put the old one in its place.
     """
 
-    def _take_over(self) -> None:
-        super()._take_over()
-        self._ownership.proven(self._reading.positions, self._p.clock.monotonic_s())
+    def _restore(self) -> None:
+        super()._restore()
+        self._lease.proven(self._assignment.running_numbers(), self._p.clock.monotonic_s())
 
 
 class DatedLate(SimStore):

@@ -13,7 +13,7 @@ from tests.simulation.broker import Broker, SimRecord, Txn
 from tests.simulation.machine import Machine
 from tests.simulation.oracle import truth
 from tests.simulation.org import Org, Request, Values, same_task
-from tests.simulation.weather import LIMITS
+from tests.simulation.weather import LEASE_S
 from tests.simulation.world import Violation, World
 
 
@@ -163,7 +163,7 @@ class Invariants:
         if row.partition in self._leaving[machine.name]:
             raise Violation("I6", f"{story}, which it is giving up")
         proven = self._proven.get((machine.name, row.partition), float("-inf"))
-        if does == "sends" and self._world.now - proven > LIMITS.lease_s:
+        if does == "sends" and self._world.now - proven > LEASE_S:
             raise Violation("I6", f"{story}, which was last proven its own at {proven:.3f}")
         if machine.fenced and does == "submits":
             raise Violation("I6", f"{story} after it was fenced")

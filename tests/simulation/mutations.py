@@ -27,15 +27,18 @@ from processor.ports import (
     Result,
     Transaction,
 )
-from processor.worker.breakers import Breakers, _Slot
 from processor.worker.cycle import Limits, Ports, Worker
 from processor.worker.lease import Ownership
-from processor.worker.planner import Deciding
+from processor.worker.partition import Partition
+from processor.worker.planner import Planner
+from processor.worker.restoration import Restoration
+from processor.worker.throttle import Throttle, _Slot
 from tests.simulation.broker import Txn
 from tests.simulation.group import Identity
 from tests.simulation.kafka import SimOutbox, SimRestore
 from tests.simulation.run import Build
 from tests.simulation.store import SimStore
+from tests.simulation.weather import LEASE_S
 from tests.simulation.writer import SimWriter
 
 Step = Committed | Aborted | Fenced
@@ -120,23 +123,12 @@ class Trusting(Ownership):
 class Tardy(Ownership):
     """A proof counts from when the answer came."""
 
-    def __init__(self, lease_s: float, clock: Clock) -> None:
-        super().__init__(lease_s)
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(LEASE_S)
         self._clock = clock
 
     def proven(self, partitions: Iterable[int], began_s: float) -> None:
         super().proven(partitions, self._clock.monotonic_s())
-
-
-def owned_by(make: Callable[[float, Clock], Ownership]) -> Build:
-    """A worker with such an idea of ownership."""
-
-    def build(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
-        worker = Worker(ports, rules, limits, fields)
-        worker._ownership = make(limits.lease_s, ports.clock)
-        return worker
-
-    return build
 
 
 class TwoInFlight(SimWriter):
@@ -190,7 +182,7 @@ def by_code(state: MessageState) -> MessageState:
     return state
 
 
-class DecidingByCode(Deciding):
+class PlanningByCode(Planner):
     """What is owed is told by codes."""
 
     def plans(self, *args: Any, **kwargs: Any) -> dict[int, Plan]:
@@ -202,13 +194,11 @@ class DecidingByCode(Deciding):
 
 
 class OwedByCode(Worker):
-    """See DecidingByCode."""
+    """See PlanningByCode."""
 
     def __init__(self, ports: Ports, rules: Rules, *args: Any) -> None:
         super().__init__(ports, rules, *args)
-        self._deciding = DecidingByCode(
-            ports.decoder, ports.store, self._settling, rules, self._breakers
-        )
+        self._planner = PlanningByCode(ports.decoder, ports.store, rules, self._assignment)
 
 
 class NoOffsets(SimOutbox):
@@ -291,43 +281,44 @@ class ExpiresOwed(SimStore):
         return [state._replace(settled_version=state.version) for state in old[:limit]]
 
 
-class StoppingBreakers(Breakers):
+class StoppingThrottle(Throttle):
     """Ends the process before the batch is committed: so it meets the same one for ever."""
 
     def judge(self, *args: Any) -> None:
         super().judge(*args)
-        if any(later.is_open for later, _ in self._next.values()):
+        if self._next is not None and self._next[0].is_open:
             raise StopProcessing("most of the recent events can't be decoded")
 
 
-class ShutBreakers(Breakers):
+class ShutThrottle(Throttle):
     """Open once, open for ever."""
 
-    def _slot(self, now_s: float) -> _Slot:
+    def _new_slot(self, now_s: float) -> _Slot:
         return _Slot(0, now_s + 6.0)
 
 
-class ForgetfulBreakers(Breakers):
+class ForgetfulThrottle(Throttle):
     """What was cut off a batch is not read again."""
 
-    def committed(self, now_s: float) -> dict[int, float]:
+    def committed(self, now_s: float) -> float | None:
         super().committed(now_s)
-        return {}
+        return None
 
 
-def guarded_by(make: Callable[[BreakerRules | None], Breakers]) -> Build:
-    """A worker with such breakers."""
+def slowed_by(make: Callable[[int, BreakerRules | None], Throttle]) -> Build:
+    """A worker whose partitions have such a throttle."""
 
-    def build(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
-        worker = Worker(ports, rules, limits, fields)
-        worker._breakers = worker._deciding._breakers = make(limits.breaker)
-        return worker
+    class Slowed(Worker):
+        def _made(self, restoration: Restoration) -> Partition:
+            partition = super()._made(restoration)
+            partition.throttle = make(partition.number, self._limits.breaker)
+            return partition
 
-    return build
+    return Slowed
 
 
 def never_too_late(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
     """An event older than the retention begins an empty history."""
     worker = Worker(ports, rules._replace(retention_ms=10**12), limits, fields)
-    worker._rules = rules
+    worker._rules = worker._expiry._rules = rules
     return worker

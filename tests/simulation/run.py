@@ -13,6 +13,7 @@ from processor.errors import StopProcessing
 from processor.ports import OwedCount, RebalanceListener
 from processor.worker.claim import Claim
 from processor.worker.cycle import Limits, Ports, Worker
+from processor.worker.lease import Lease, Ownership
 from tests.simulation.broker import Broker
 from tests.simulation.group import Member
 from tests.simulation.invariants import Invariants
@@ -21,7 +22,7 @@ from tests.simulation.machine import Machine
 from tests.simulation.org import Org
 from tests.simulation.store import Disk, SimStore
 from tests.simulation.traffic import Traffic
-from tests.simulation.weather import GIVE_UP_AFTER_S, LIMITS, UNKNOWN_AFTER_S
+from tests.simulation.weather import GIVE_UP_AFTER_S, LEASE_S, LIMITS, UNKNOWN_AFTER_S
 from tests.simulation.world import TRACE_STEPS, Changes, Violation, World
 from tests.simulation.writer import SimWriter
 
@@ -42,6 +43,7 @@ class Parts:
     outbox: type[SimOutbox] = SimOutbox
     store: type[SimStore] = SimStore
     writer: type[SimWriter] = SimWriter
+    ownership: Callable[[Machine], Ownership] = lambda _: Ownership(LEASE_S)
 
 
 class Outcome(NamedTuple):
@@ -84,7 +86,9 @@ class Program:
         self.stopping = False
         self.source = parts.source(machine, scene.broker)
         self.outbox = parts.outbox(machine, scene.broker, self.source)
-        writer = parts.writer(machine, scene.org, scene.invariants)
+        claim = Claim("group", "statuses", "events")
+        lease = Lease(parts.ownership(machine), machine, claim)
+        writer = parts.writer(machine, scene.org, scene.invariants, lease)
         self.store = parts.store(machine, disk)
         self.outbox.store = self.store
         ports = Ports(
@@ -95,10 +99,10 @@ class Program:
             writer,
             NoMeter(),
             machine,
-            Claim("group", "statuses", "events"),
+            claim,
+            lease,
         )
         self.worker = parts.worker(ports, world.weather.rules(), LIMITS, FIELDS)
-        writer.lease = self.worker.owns
         scene.invariants.started(machine, self.source)
         listener: RebalanceListener = self.worker
         self.source.subscribe(listener)

@@ -13,6 +13,7 @@ import pytest
 
 from tests.simulation import found, mutations
 from tests.simulation.run import Parts, run_seed
+from tests.simulation.weather import LEASE_S
 from tests.simulation.world import Changes
 
 SEEDS: Final = 600
@@ -169,19 +170,19 @@ def check(parts: Parts, invariant: str, weather: Changes) -> None:
             ("committing after lost", Parts(worker=mutations.DeafToLost), "I6", {}),
             (
                 "a proof that outlives the partition",
-                Parts(worker=mutations.owned_by(lambda s, _: mutations.Unforgetting(s))),
+                Parts(ownership=lambda _: mutations.Unforgetting(LEASE_S)),
                 "I6",
                 {},
             ),
             (
                 "a lease that is never refused",
-                Parts(worker=mutations.owned_by(lambda s, _: mutations.Trusting(s))),
+                Parts(ownership=lambda _: mutations.Trusting(LEASE_S)),
                 "I6",
                 {},
             ),
             (
                 "a proof that counts from the end of the transaction",
-                Parts(worker=mutations.owned_by(mutations.Tardy)),
+                Parts(ownership=mutations.Tardy),
                 "I6",
                 {},
             ),
@@ -247,19 +248,19 @@ def check(parts: Parts, invariant: str, weather: Changes) -> None:
             ("expiring what is owed", Parts(store=mutations.ExpiresOwed), "I2", {}),
             (
                 "a breaker that stops the process",
-                Parts(worker=mutations.guarded_by(mutations.StoppingBreakers)),
+                Parts(worker=mutations.slowed_by(mutations.StoppingThrottle)),
                 "I5",
                 GARBAGE,
             ),
             (
                 "a breaker that lets nothing more through",
-                Parts(worker=mutations.guarded_by(mutations.ShutBreakers)),
+                Parts(worker=mutations.slowed_by(mutations.ShutThrottle)),
                 "I1",
                 GARBAGE,
             ),
             (
                 "what a breaker has cut off is not read again",
-                Parts(worker=mutations.guarded_by(mutations.ForgetfulBreakers)),
+                Parts(worker=mutations.slowed_by(mutations.ForgetfulThrottle)),
                 "I5",
                 GARBAGE,
             ),
@@ -279,8 +280,8 @@ def test_a_deliberate_mistake_is_caught(parts: Parts, invariant: str, weather: C
 @pytest.mark.parametrize(
     ("parts", "invariant", "weather"),
     [
-        (Parts(store=found.DueOfAll), "I3", {}),
-        (Parts(store=found.DueOfAll), "I4", {}),
+        (Parts(worker=found.HandsAllOver), "I3", {}),
+        (Parts(worker=found.HandsAllOver), "I4", {}),
         (Parts(worker=found.SendsWhenFenced), "I6", {}),
         (Parts(worker=found.SendsWhenRevoked), "I6", MANY_MOVES),
         (
@@ -299,7 +300,7 @@ def test_a_deliberate_mistake_is_caught(parts: Parts, invariant: str, weather: C
             {**MANY_MOVES, "hosts": 3, "partitions": 3, "abort": 0.2, "poison": 0.2},
         ),
         (
-            Parts(worker=mutations.owned_by(lambda s, _: found.TrustsARestore(s))),
+            Parts(ownership=lambda _: found.TrustsARestore(LEASE_S)),
             "I6",
             LATE_RESTORES,
         ),

@@ -42,6 +42,7 @@ PLACES: Final = (
 )
 """Points between effects, by the names that the fakes give them."""
 
+LEASE_S: Final = SESSION_S / 2
 LIMITS: Final = Limits(
     batch_records=6,
     catch_up_records=12,
@@ -49,7 +50,6 @@ LIMITS: Final = Limits(
     settle_interval_s=1.0,
     settle_rows=6,
     revoke_deadline_s=8.0,
-    lease_s=SESSION_S / 2,
     expire_records=3,
     expire_interval_s=1.0,
     gauge_interval_s=30.0,

@@ -30,8 +30,8 @@ class Entry:
 class SimWriter:
     """Implements `ports.Writer`."""
 
-    def __init__(self, machine: Machine, org: Org, invariants: Invariants) -> None:
-        self.lease: Lease = lambda _: True
+    def __init__(self, machine: Machine, org: Org, invariants: Invariants, lease: Lease) -> None:
+        self._lease = lease
         self._machine, self._org, self._invariants = machine, org, invariants
         self._world = machine.world
         self._lines: dict[str, deque[Entry]] = {}
@@ -151,7 +151,7 @@ class SimWriter:
         self._flying.append(request)
         for entry in entries:
             entry.request = request
-        if not self.lease({row.partition for row in rows}):
+        if not self._lease.holds({row.partition for row in rows}):
             self._world.note(machine.name, "has no lease")
             self._back(request, [Retry(0.3, "NOT_SENT", whole_org=True)] * len(rows))
             return

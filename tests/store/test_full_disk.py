@@ -22,21 +22,20 @@ from typing import Final
 
 import pytest
 
-from processor.core.due import Rules
 from processor.errors import ConfigError, StoreBlocked, StoreFailed
 from processor.ports import Change
 from processor.store import partition as partition_module
 from processor.store.faults import outlook
 from processor.worker.claim import Claim
-from processor.worker.restoration import LONGEST_WAIT_S, Takeover, Takeovers
+from processor.worker.restoration import LONGEST_WAIT_S, Restoration, Restorations
 from tests.store.test_store import fill, make
+from tests.support.rules import RULES
 from tests.support.states import settled
 from tests.support.status_log import HandTurnedClock, StatusLog
 
 ROOT = Path(__file__).parents[2]
 PAGE: Final = 4096
 DISK_MB: Final = 4
-RULES = Rules(15_000, 10_000, 660_000, 86_400_000, 604_800_000)
 
 
 def in_a_process(story: Callable[[Path], None], directory: Path, *, disk: bool = False) -> None:
@@ -129,21 +128,21 @@ def restores_when_there_is_room(directory: Path) -> None:
     clock = HandTurnedClock()
     log = StatusLog([settled(f"message-{n:08}") for n in range(8_000)])
     store = make(directory)
-    takeovers = Takeovers()
+    restorations = Restorations()
     claim = Claim("group", "statuses", "events")
-    takeovers.add(Takeover(0, log, log, store, clock, RULES, claim))  # type: ignore[arg-type]
+    restoration = Restoration(0, log, log, store, clock, RULES, claim)  # type: ignore[arg-type]
     stuffing = stuff(directory, leave=1 << 20)
     done = []
     for _ in range(100):
-        done += takeovers.step(clock.seconds)
+        done += restorations.step([restoration], clock.seconds)
         clock.seconds += 1
-    assert (done, takeovers.blocked()) == ([], 1)
-    assert "the disk of STATE__DIR is full" in takeovers.why()
+    assert done == []
+    assert "the disk of STATE__DIR is full" in str(restoration.blocked)
     stuffing.unlink()
     for _ in range(round(LONGEST_WAIT_S) + 3):
-        done += takeovers.step(clock.seconds)
+        done += restorations.step([] if done else [restoration], clock.seconds)
         clock.seconds += 1
-    assert [takeover.partition for takeover, _ in done] == [0]
+    assert [restored.partition for restored, _ in done] == [0]
     assert store.count() == 8_000
     store.close(0)
 

@@ -7,16 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from processor.core.due import Rules
 from processor.core.events import Outcome, Settlement
 from processor.core.plan import Plan
-from processor.core.settle import Stop
 from processor.errors import Rejected
-from processor.ports import Result
 from processor.runtime.metrics import Metrics
-from processor.worker.log_limit import INTERVAL_MS, MOST_KINDS, Rarely
-from processor.worker.settlements import Settling
-from processor.worker.telemetry import CommitCounter
+from processor.worker.telemetry import INTERVAL_MS, MOST_KINDS, CommitCounter, Rarely, StopReasons
 from tests.kafka.avro.avro_kit import Record
 from tests.support.states import NOW, state
 
@@ -80,13 +75,10 @@ def test_dead_letters_are_told_at_once_and_then_once_a_minute_by_their_reason(
 
 def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """800 rows of 4 requests were 800 lines, all the same."""
-    settling = Settling(Rules())
-    rows = {f"m{number}": state(f"m{number}") for number in range(800)}
-    for row in rows.values():
-        settling.hand_over(0, row, NOW)
-    results = [Result(m, 0, row.version, Stop("fix it")) for m, row in rows.items()]
-    deferrals = [deferral for result in results if (deferral := settling.take(result, NOW))]
-    assert len(settling.postpone(deferrals, rows, NOW)) == 800
+    reasons = StopReasons()
+    for _ in range(800):
+        reasons.add("fix it")
+    reasons.tell(NOW)
     assert lines(caplog) == [("ERROR", "salesforce accepts no row: fix it rows=800")]
 
 

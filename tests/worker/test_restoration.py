@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from processor.core.due import Rules
 from processor.core.events import MessageState
 from processor.core.mark import Identity, Mark
 from processor.ports import CommittedOffset, Position, Restored
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
-from processor.worker.restoration import Takeover
+from processor.worker.restoration import Restoration
 from tests.contracts.test_store import StoppedClock
+from tests.support.rules import RULES
 from tests.support.states import NOW, state
 
 Changes = list[tuple[str, MessageState | None]]
@@ -57,10 +57,10 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
     store.close(0)
 
 
-def take_over(store: LmdbStore, log: Log) -> Takeover:
+def take_over(store: LmdbStore, log: Log) -> Restoration:
     ports: Any = log
-    takeover = Takeover(
-        0, ports, ports, store, StoppedClock(NOW), Rules(), Claim("group", "statuses", "events")
+    takeover = Restoration(
+        0, ports, ports, store, StoppedClock(NOW), RULES, Claim("group", "statuses", "events")
     )
     for _ in range(1 + len(log.steps)):
         if (position := takeover.step()) is not None:

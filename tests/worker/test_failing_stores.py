@@ -1,4 +1,4 @@
-"""A takeover whose store fails: how often it is tried, what is kept, who is told."""
+"""A restoration whose store fails: how often it is tried, what is kept, who is told."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
-from processor.core.due import Rules
 from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Loaded
 from processor.worker.claim import Claim
-from processor.worker.restoration import LONGEST_WAIT_S, TELL_BLOCKED_EVERY_S, Takeover, Takeovers
+from processor.worker.restoration import (
+    LONGEST_WAIT_S,
+    TELL_BLOCKED_EVERY_S,
+    Restoration,
+    Restorations,
+)
 from tests.support.memory_store import MemoryStore
+from tests.support.rules import RULES
 from tests.support.states import settled
 from tests.support.status_log import HandTurnedClock, StatusLog
 
-RULES = Rules(15_000, 10_000, 660_000, 86_400_000, 604_800_000)
 HOUR_S = 3_600
 TURN_S = 0.5
 
@@ -56,7 +60,8 @@ class Bench:
         self.clock = HandTurnedClock()
         self.store = FailingStore()
         self.log = StatusLog([settled("m1"), settled("m2")])
-        self.takeovers = Takeovers()
+        self.restorations = Restorations()
+        self.assigned: dict[int, Restoration] = {}
         self.running: list[int] = []
         for partition in partitions:
             self.begin(partition)
@@ -64,15 +69,26 @@ class Bench:
     def begin(self, partition: int, *, wipe: bool = False) -> None:
         log: Any = self.log
         claim = Claim("group", "statuses", "events")
-        taken = Takeover(partition, log, log, self.store, self.clock, RULES, claim, wipe=wipe)
-        self.takeovers.add(taken)
+        self.assigned[partition] = Restoration(
+            partition, log, log, self.store, self.clock, RULES, claim, wipe=wipe
+        )
+
+    def blocked(self) -> int:
+        return sum(restoration.blocked is not None for restoration in self.assigned.values())
+
+    def wait_s(self) -> float:
+        return self.restorations.wait_s(self.assigned.values(), self.clock.seconds)
+
+    def step(self) -> None:
+        for done, _ in self.restorations.step(self.assigned.values(), self.clock.seconds):
+            self.running.append(done.partition)
+            del self.assigned[done.partition]
 
     def turn(self, seconds: float) -> None:
         end = self.clock.seconds + seconds
         while self.clock.seconds < end:
-            done = self.takeovers.step(self.clock.seconds)
-            self.running += [takeover.partition for takeover, _ in done]
-            self.clock.seconds += max(TURN_S, self.takeovers.wait_s(self.clock.seconds))
+            self.step()
+            self.clock.seconds += max(TURN_S, self.wait_s())
 
 
 def blocked(partition: int) -> StoreBlocked:
@@ -85,8 +101,8 @@ def test_a_store_that_the_machine_blocks_is_kept_and_tried_ever_less_often() -> 
     bench.turn(HOUR_S)
     assert bench.store.wipes == []
     assert HOUR_S / LONGEST_WAIT_S * 0.9 <= len(bench.store.loads) <= HOUR_S / LONGEST_WAIT_S + 10
-    assert (bench.takeovers.blocked(), bench.running) == (1, [])
-    assert "the disk of STATE__DIR is full" in bench.takeovers.why()
+    assert (bench.blocked(), bench.running) == (1, [])
+    assert "the disk of STATE__DIR is full" in str(bench.assigned[0].blocked)
 
 
 def test_it_goes_on_by_itself_when_there_is_room_again() -> None:
@@ -96,7 +112,7 @@ def test_it_goes_on_by_itself_when_there_is_room_again() -> None:
     bench.store.fails.clear()
     bench.turn(LONGEST_WAIT_S + 2 * TURN_S)
     assert bench.running == [0]
-    assert (bench.takeovers.blocked(), bool(bench.takeovers)) == (0, False)
+    assert bench.assigned == {}
     assert set(bench.store.get_many(0, ["m1", "m2"])) == {"m1", "m2"}
 
 
@@ -107,7 +123,7 @@ def test_a_damaged_store_is_wiped_at_once_and_not_in_a_loop() -> None:
     assert 1 <= len(bench.store.wipes) <= 3
     bench.turn(HOUR_S)
     assert len(bench.store.wipes) <= HOUR_S / LONGEST_WAIT_S + 10
-    assert bench.takeovers.blocked() == 0
+    assert bench.blocked() == 0
 
 
 def test_a_store_that_fails_whenever_it_runs_is_not_taken_over_at_every_turn() -> None:
@@ -118,7 +134,7 @@ def test_a_store_that_fails_whenever_it_runs_is_not_taken_over_at_every_turn() -
         if bench.running:
             bench.running.clear()
             bench.begin(0)
-            bench.takeovers.failed(0, blocked(0), bench.clock.seconds)
+            bench.restorations.failed(bench.assigned[0], blocked(0), bench.clock.seconds)
     assert 10 < len(bench.store.loads) <= HOUR_S / LONGEST_WAIT_S + 10
 
 
@@ -127,7 +143,7 @@ def test_a_wipe_that_fails_is_made_up_for() -> None:
     bench.store.wipes_fail = True
     bench.begin(0, wipe=True)
     bench.turn(10)
-    assert (bench.store.wipes, bench.store.loads, bench.takeovers.blocked()) == ([], [], 1)
+    assert (bench.store.wipes, bench.store.loads, bench.blocked()) == ([], [], 1)
     bench.store.wipes_fail = False
     bench.turn(LONGEST_WAIT_S)
     assert (bench.store.wipes, bench.running) == ([0], [0])
@@ -153,20 +169,12 @@ def test_many_blocked_partitions_are_one_error_line_every_so_often(
     assert "partitions=[0, 1, 2" in lines[-1]
 
 
-def test_a_partition_given_away_is_not_blocked() -> None:
-    bench = Bench(0)
-    bench.store.fails[0] = blocked(0)
-    bench.turn(5)
-    bench.takeovers.drop(0)
-    assert (bench.takeovers.blocked(), bool(bench.takeovers)) == (0, False)
-
-
 def test_the_loop_may_wait_while_nothing_can_be_done() -> None:
     bench = Bench(0)
-    assert bench.takeovers.wait_s(bench.clock.seconds) == 0
+    assert bench.wait_s() == 0
     bench.store.fails[0] = blocked(0)
     bench.turn(HOUR_S)
-    bench.takeovers.step(bench.clock.seconds)
-    assert 0 < bench.takeovers.wait_s(bench.clock.seconds) <= LONGEST_WAIT_S
+    bench.step()
+    assert 0 < bench.wait_s() <= LONGEST_WAIT_S
     bench.begin(1)
-    assert bench.takeovers.wait_s(bench.clock.seconds) == 0
+    assert bench.wait_s() == 0

@@ -11,9 +11,11 @@ import pytest
 from processor.core.breaker import BreakerRules
 from processor.core.events import DeliveryEvent
 from processor.errors import Rejected
-from processor.ports import Position, Source
-from processor.worker.breakers import Breakers
-from processor.worker.reader import Reading
+from processor.ports import Position, RawRecord, Source
+from processor.worker.partition import Assignment, Partition
+from processor.worker.reader import Reader
+from tests.support.partitions import restoring
+from tests.support.rules import RULES
 from tests.support.status_log import HandTurnedClock
 
 EVENT = DeliveryEvent("m", 200, 1, 0, "T", None)
@@ -34,7 +36,7 @@ class Record(NamedTuple):
 
 
 class Topic:
-    """What `Reading` asks of a source. Hands out everything of the partitions that are started."""
+    """What `Reader` asks of a source. Hands out everything of the partitions that are started."""
 
     def __init__(self, partitions: Sequence[str]) -> None:
         """Of each partition, an event a letter: `g` is good, any other one a reason."""
@@ -73,11 +75,21 @@ class Bench:
     def __init__(self, *partitions: str, rules: BreakerRules | None = BreakerRules()) -> None:  # noqa: B008 - a value
         self.clock = HandTurnedClock()
         self.topic = Topic(partitions)
-        self.breakers = Breakers(rules)
-        self.reading = Reading(cast("Source", self.topic), self.clock, 10_000, 10_000)
+        self.rules = rules
+        self.assignment = Assignment()
+        source = cast("Source", self.topic)
+        self.reader = Reader(source, self.clock, self.assignment, 10_000, 10_000)
         self.done: list[list[int]] = [[] for _ in partitions]
         for number in range(len(partitions)):
-            self.reading.start(number, Position(0, 0))
+            self.assign(number)
+
+    def assign(self, number: int) -> None:
+        """Anew, and read it from where it was read to."""
+        partition = self.assignment[number] = restoring(number, RULES, self.rules)
+        self.reader.start(partition, Position(len(self.done[number]), 0))
+
+    def slowed(self) -> list[int]:
+        return [p.number for p in self.assignment.values() if p.throttle.is_open]
 
     def turn(self, seconds: float, *, commits: bool = True) -> None:
         end_s = self.clock.seconds + seconds
@@ -86,25 +98,27 @@ class Bench:
             self.clock.seconds += TURN_S
 
     def _cycle(self, commits: bool) -> None:
-        batches = {p: [*batch] for p, batch in self.reading.poll(TURN_S).items()}
-        read = [*batches]
-        self.breakers.admit(batches, self.clock.seconds)
-        decoded: dict[int, list[DeliveryEvent | Rejected]] = {
-            p: [EVENT if r.why == "g" else Rejected(r.why) for r in cast("list[Record]", batch)]
-            for p, batch in batches.items()
-        }
-        self.breakers.judge(batches, decoded)
-        if not commits:
-            self.reading.rewind(read)
-            return
+        batches = {p: [*batch] for p, batch in self.reader.poll(TURN_S).items()}
         for number, batch in batches.items():
-            self.done[number] += [record.offset() or 0 for record in batch]
-            if batch:
-                at = Position((batch[-1].offset() or 0) + 1, 0)
-                self.reading.committed({number: at})
-        for number, at_s in self.breakers.committed(self.clock.seconds).items():
-            self.reading.rewind([number])
-            self.reading.hold([number], at_s)
+            partition = self.assignment[number]
+            partition.throttle.admit(batch, self.clock.seconds)
+            events: list[DeliveryEvent | Rejected] = [
+                EVENT if r.why == "g" else Rejected(r.why) for r in cast("list[Record]", batch)
+            ]
+            partition.throttle.judge(batch, events)
+            if commits:
+                self._commit(partition, batch)
+            else:
+                self.reader.rewind([partition])
+
+    def _commit(self, partition: Partition, batch: list[RawRecord]) -> None:
+        self.done[partition.number] += [record.offset() or 0 for record in batch]
+        if batch:
+            partition.position = Position((batch[-1].offset() or 0) + 1, 0)
+        again_at_s = partition.throttle.committed(self.clock.seconds)
+        if again_at_s is not None:
+            self.reader.rewind([partition])
+            self.reader.hold([partition], again_at_s)
 
     def counts(self) -> list[int]:
         for places in self.done:
@@ -115,10 +129,10 @@ class Bench:
 def test_a_burst_of_garbage_is_read_slowly_and_then_all_is_read() -> None:
     bench = Bench("g" * 300 + "b" * 1_100 + "g" * 300)
     bench.turn(60)
-    assert bench.breakers.open() == [0]
+    assert bench.slowed() == [0]
     assert 690 <= bench.counts()[0] <= 710  # 300 good, 301 until it opens, and a minute's hundred
     bench.turn(8 * 60)
-    assert bench.breakers.open() == []
+    assert bench.slowed() == []
     assert bench.counts() == [1_700]
 
 
@@ -126,7 +140,7 @@ def test_a_partition_of_garbage_does_not_slow_the_others_down() -> None:
     bench = Bench("b" * 5_000, "g" * 5_000)
     bench.turn(10)
     assert bench.counts() == [110, 5_000]
-    assert bench.breakers.open() == [0]
+    assert bench.slowed() == [0]
 
 
 def test_what_is_read_in_vain_is_bounded() -> None:
@@ -147,41 +161,41 @@ def test_it_can_be_turned_off() -> None:
     bench = Bench("b" * 5_000, rules=None)
     bench.turn(10)
     assert bench.counts() == [5_000]
-    assert bench.breakers.open() == []
+    assert bench.slowed() == []
 
 
 def test_a_batch_that_is_not_committed_counts_for_nothing() -> None:
     bench = Bench("b" * 99 + "g" * 500)
     bench.turn(10, commits=False)
     bench.turn(10)
-    assert bench.breakers.open() == []
+    assert bench.slowed() == []
     assert bench.counts() == [599]
 
 
 def test_a_partition_that_is_given_away_is_judged_anew() -> None:
     bench = Bench("b" * 5_000)
     bench.turn(1)
-    bench.breakers.forget(0)
-    bench.reading.forget(0)
-    assert bench.breakers.open() == []
-    bench.reading.start(0, Position(len(bench.done[0]), 0))
+    assert bench.slowed() == [0]
+    bench.assign(0)
+    assert bench.slowed() == []
     bench.turn(1)
     assert bench.counts() == [200]
 
 
-def test_one_line_names_the_partitions_offsets_reasons_and_what_to_do(
+def test_a_line_names_the_partition_offset_reasons_and_what_to_do(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     bench = Bench("g" * 20 + "b" * 200 + "g" * 300, "c" * 200 + "g" * 300, "g" * 9)
     bench.turn(1)
-    (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    text = line.getMessage()
-    assert "partitions=[0, 1] first_offsets=[20, 0] reasons={'b': 100, 'c': 100}" in text
-    assert "100 events a minute" in text
-    assert "PROCESSOR_BREAKER__ENABLED=false" in text
+    errors = [record for record in caplog.records if record.levelno == logging.ERROR]
+    one, two = (record.getMessage() for record in errors)
+    assert "partition=0 first_offset=20 reasons={'b': 100}" in one
+    assert "partition=1 first_offset=0 reasons={'c': 100}" in two
+    assert "100 events a minute" in one
+    assert "PROCESSOR_BREAKER__ENABLED=false" in one
     bench.turn(600)
-    told = [record.getMessage() for record in caplog.records[1:]]
+    told = [record.getMessage() for record in caplog.records[2:]]
     assert sorted(told) == [
         f"good events prevail: at full speed again partition={number}" for number in (0, 1)
     ]
