@@ -93,7 +93,7 @@ class Metrics:
         self._declare_salesforce(registry)
         self._begin()
         Info(
-            "sms_processor_build", "The version that runs.", registry=registry
+            "sms_processor_build", "Version of the running processor.", registry=registry
         ).info({"version": version})  # fmt: skip
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -102,42 +102,44 @@ class Metrics:
     def _declare_events(self, registry: CollectorRegistry) -> None:
         self._events = Counter(
             "sms_processor_events_total",
-            "Events by their code's category and what became of them.",
+            "Delivery events, by the category of their code and by what became of them.",
             ["category", "outcome"],
             registry=registry,
         )
         self._unknown_codes = Counter(
             "sms_processor_unknown_codes_total",
-            "Events with a code that the catalogue does not have.",
+            "Delivery events with a code that is not in the catalogue, by the category that its "
+            "hundreds digit stands for.",
             ["category"],
             registry=registry,
         )
         self._anomalies = Counter(
             "sms_processor_anomalies_total",
-            "Messages with an odd history: delivered and failed (conflict), a failure that hides a "
-            "later attempt (hidden_progress), different codes with one stamp (same_stamp). And "
-            "events from after our own clock, with no timestamp of their record's before it "
-            "(ahead_of_clock).",
+            "Messages with an odd history: both delivered and failed (conflict), a failure that "
+            "hides a later attempt (hidden_progress), different codes with the same timestamp "
+            "(same_stamp). Also events dated later than the processor's clock whose Kafka record "
+            "has no earlier timestamp (ahead_of_clock).",
             ["kind"],
             registry=registry,
         )
         self._odd_stamps = Counter(
             "sms_processor_odd_stamps_total",
-            "Usable events with a stamp that was missing, unusable or in the future, or whose "
-            "record is stamped before the year 2000 (record).",
+            "Usable events whose timestamp is missing, unusable or in the future, or whose Kafka "
+            "record has a timestamp before the year 2000 (record).",
             ["kind"],
             registry=registry,
         )
         self._odd_keys = Counter(
             "sms_processor_odd_keys_total",
-            "Events whose key is not their message id, or that are in another partition than their "
-            "key belongs to, of the first few of each batch.",
+            "Events whose key is not their message id (not_message_id), or whose partition is not "
+            "the one that the key belongs to (other_partition). Only the first few events of each "
+            "batch are examined.",
             ["kind"],
             registry=registry,
         )
         self._dead_letters = Counter(
             "sms_processor_dead_letters_total",
-            "Dead letters by the stage that made them and the reason.",
+            "Dead letters, by the stage that produced them and by reason.",
             ["stage", "reason"],
             registry=registry,
         )
@@ -145,13 +147,13 @@ class Metrics:
     def _declare_worker(self, registry: CollectorRegistry) -> None:
         self._batch = Histogram(
             "sms_processor_batch_records",
-            "Events committed together.",
+            "Number of events committed in one batch.",
             buckets=_RECORDS,
             registry=registry,
         )
         self._transactions = Histogram(
             "sms_processor_transaction_seconds",
-            "Time that a Kafka transaction took, by how it ended.",
+            "Duration of Kafka transactions, by outcome.",
             ["outcome"],
             buckets=_TRANSACTION_S,
             registry=registry,
@@ -163,25 +165,25 @@ class Metrics:
         )
         self._expired = Counter(
             "sms_processor_statuses_expired_total",
-            "Statuses removed after the retention.",
+            "Statuses removed from the status topic because their retention time is over.",
             registry=registry,
         )
 
     def _declare_state(self, registry: CollectorRegistry) -> None:
         self._restores = Histogram(
             "sms_processor_restore_seconds",
-            "Time from a partition's assignment to its restored state.",
+            "Time from the assignment of a partition until its state is restored.",
             buckets=_RESTORE_S,
             registry=registry,
         )
         self._restored = Counter(
             "sms_processor_statuses_restored_total",
-            "Statuses read back from the status topic.",
+            "Statuses read back from the status topic to restore partitions.",
             registry=registry,
         )
         self._unusable = Counter(
             "sms_processor_statuses_unusable_total",
-            "Statuses of the status topic that the local store can't hold, skipped by a restore.",
+            "Statuses that a restore skipped because the local store cannot hold them, by reason.",
             ["reason"],
             registry=registry,
         )
@@ -192,31 +194,32 @@ class Metrics:
         )
         self._blocked = Gauge(
             "sms_processor_store_blocked_partitions",
-            "Assigned partitions that wait because their local store can't be used: a full disk, "
-            "too few open files, a missing permission. The log says which.",
+            "Assigned partitions that wait because their local store cannot be used: the disk is "
+            "full, too few files may be open, or a permission is missing. The log says which.",
             registry=registry,
         )
         self._slowed = Gauge(
             "sms_processor_breaker_open_partitions",
-            "Partitions that are read slowly, because most of their recent events can't be "
-            "decoded. The log says why, and from which offset on.",
+            "Assigned partitions that are read slowly because most of their recent events cannot "
+            "be decoded. The log gives the reasons and the offsets.",
             registry=registry,
         )
         self._owed = Gauge(
             "sms_processor_rows_owed",
-            "Rows that Salesforce has yet to confirm: with a final code, or an intermediate one.",
+            "Rows that Salesforce has not confirmed yet, by priority: those with a final code and "
+            "those with an intermediate one.",
             ["priority"],
             registry=registry,
         )
         self._in_doubt = Gauge(
             "sms_processor_rows_in_doubt",
-            "Of the rows owed: those that Salesforce may have been sent, and gave no answer. They "
-            "are settled after they were read back, SALESFORCE__UNKNOWN_AFTER_S later.",
+            "Rows owed that Salesforce may have received without an answer reaching the processor. "
+            "They are read back after SALESFORCE__UNKNOWN_AFTER_S, and settled only then.",
             registry=registry,
         )
         self._lag = Gauge(
             "sms_processor_consumer_lag_records",
-            "Events not yet read, by partition; absent while Kafka does not tell.",
+            "Events not yet read, by partition. Absent while Kafka does not answer.",
             ["partition"],
             registry=registry,
         )
@@ -224,58 +227,58 @@ class Metrics:
     def _declare_salesforce(self, registry: CollectorRegistry) -> None:
         self._to_salesforce = Histogram(
             "sms_processor_event_to_salesforce_seconds",
-            "Time from an event to Salesforce's confirmation or final refusal of its status.",
+            "Time from an event until Salesforce has confirmed its status or refused it for good.",
             ["outcome"],
             buckets=_TO_SALESFORCE_S,
             registry=registry,
         )
         self._requests = Histogram(
             "sms_processor_salesforce_request_seconds",
-            "Time that requests to Salesforce took, by kind and result.",
+            "Duration of requests to Salesforce, by kind and result.",
             ["kind", "result"],
             buckets=_REQUEST_S,
             registry=registry,
         )
         self._rows = Counter(
             "sms_processor_salesforce_rows_total",
-            "Rows sent to Salesforce, by the verdict on its answer.",
+            "Rows sent to Salesforce, by the verdict on the answer.",
             ["result"],
             registry=registry,
         )
         self._api_used = Gauge(
             "sms_processor_salesforce_api_calls",
-            "API calls of the whole org in the last 24 hours.",
+            "API calls of the whole org in the last 24 hours, as Salesforce reports them.",
             registry=registry,
         )
         self._api_limit = Gauge(
             "sms_processor_salesforce_api_calls_limit",
-            "API calls that the org may make in 24 hours.",
+            "API calls that the org may make in 24 hours, as Salesforce reports them.",
             registry=registry,
         )
         self._kafka_answered = Gauge(
             "sms_processor_kafka_last_answer_timestamp_seconds",
-            "When Kafka last answered; 0: not yet. While it does not, no lag is known.",
+            "Unix time of the last answer from Kafka; 0 before the first answer.",
             registry=registry,
         )
         self._put_off = Counter(
             "sms_processor_batches_put_off_total",
-            "Batches that were put back, to be read again later, because the Schema Registry did "
-            "not answer or does not know a new schema yet.",
+            "Batches put back to be read again later, because the Schema Registry did not answer "
+            "or does not know a new schema yet.",
             registry=registry,
         )
         self._org_ready = Gauge(
             "sms_processor_salesforce_ready",
-            "1 while Salesforce takes rows; 0 while it is not logged in to, or is paused.",
+            "1 while Salesforce accepts rows; 0 while there is no login or writing is paused.",
             registry=registry,
         )
         self._paused_until = Gauge(
             "sms_processor_salesforce_paused_until_timestamp_seconds",
-            "Until when the org is left alone; 0: it is not.",
+            "Unix time until which writing to Salesforce is paused; 0 while it is not paused.",
             registry=registry,
         )
         self._logins = Counter(
             "sms_processor_salesforce_logins_total",
-            "Logins by result.",
+            "Logins to Salesforce, by result.",
             ["result"],
             registry=registry,
         )
@@ -446,7 +449,7 @@ class MetricInfo(NamedTuple):
 
 
 def describe_metrics() -> list[MetricInfo]:
-    """For the README's table: every metric of ours, by the name under which it is scraped."""
+    """For docs/metrics.md: every metric of ours, by the name under which it is scraped."""
     metrics = Metrics(CollectorRegistry())
     rows = []
     for metric in vars(metrics).values():
@@ -455,5 +458,7 @@ def describe_metrics() -> list[MetricInfo]:
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = tuple(metric._labelnames)  # noqa: SLF001 - nothing public tells them
             rows.append(MetricInfo(name, family.type, labels, family.documentation))
-    build = MetricInfo("sms_processor_build_info", "info", ("version",), "The version that runs.")
+    build = MetricInfo(
+        "sms_processor_build_info", "info", ("version",), "Version of the running processor."
+    )
     return [*rows, build]
