@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from processor.core.reasons import REASONS
 from processor.ports import Meter, OwedCount
 from processor.runtime.metrics import Metrics, describe_metrics
 from processor.salesforce.meter import RequestMeter
+from tests.project.test_alerts import promtool, recommended
 from tests.support.needs import do_without
 
 
@@ -118,20 +118,9 @@ def series(registry: CollectorRegistry) -> set[str]:
     return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
 
 
-ALERT = """
-groups:
-  - name: of the README
-    rules:
-      - alert: DeadLetters
-        expr: increase(sms_processor_dead_letters_total[10m]) > 0
-"""
-
-
 def test_the_first_dead_letter_of_its_kind_raises_the_alert(
     metrics: Metrics, registry: CollectorRegistry, tmp_path: Path
 ) -> None:
-    if not shutil.which("promtool"):
-        do_without("promtool is not on this machine (Debian: prometheus)")
     scrapes = []
     for _ in range(2):
         scrapes.append({
@@ -148,18 +137,13 @@ def test_the_first_dead_letter_of_its_kind_raises_the_alert(
         for (stage, reason), now in scrapes[1].items()
     ]
     labels = {"stage": "decode", "reason": "bad_code"}
-    (tmp_path / "rules.yml").write_text(ALERT)
     expected = {
         "alertname": "DeadLetters",
         "eval_time": "8m",
         "exp_alerts": [{"exp_labels": labels}],
     }
     story = {"interval": "1m", "input_series": told, "alert_rule_test": [expected]}
-    (tmp_path / "test.json").write_text(json.dumps({"rule_files": ["rules.yml"], "tests": [story]}))
-    done = subprocess.run(
-        ["promtool", "test", "rules", "test.json"], cwd=tmp_path, capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    promtool([recommended()["DeadLetters"]], story, tmp_path)
 
 
 def test_events_are_counted_by_category_and_outcome(
