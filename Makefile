@@ -5,7 +5,7 @@ JOBS ?= 4
 QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-quick coverage sim bench demo lock
+.PHONY: help setup fmt check test test-quick coverage sim bench demo docs lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ bench: setup ## the throughput benchmark, on a real Apache Kafka (needs Java and
 
 demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install
 	.venv/bin/processor demo
+
+docs: setup ## write docs/settings.md and docs/metrics.md from the code
+	.venv/bin/python -m scripts.reference
 
 lock: ## renew uv.lock and requirements/*.txt (needs uv)
 	scripts/lock

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from processor.config.load import setting_names
 from processor.core.reasons import REASONS
 from tests.tidy import (
     MAX_ENTRIES,
@@ -39,7 +38,6 @@ NEVER_SENT = frozenset(["bad_date", "bad_json", "not_a_report", "unencodable"])
 
 TESTS_ALONE = {
     "MAX_KEY_BYTES": "of LMDB, which a law holds against what the decoder accepts",
-    "describe_metrics": "the reference of metrics is held to it",
     "setting_names": "the reference of settings is held to it",
     "MAX_TEXT_BYTES": "of the local store's codec, which a law holds against the decoder",
 }
@@ -166,34 +164,9 @@ def readme() -> str:
     return (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def declared_metrics() -> list[str]:
-    """The names in processor/runtime/metrics.py as /metrics shows them."""
-    kinds = {"Counter", "Enum", "Gauge", "Histogram", "Info", "Summary"}
-    names = []
-    for node in ast.walk(parse(PACKAGE / "runtime" / "metrics.py")):
-        if isinstance(node, ast.Call) and (kind := ast.unparse(node.func).split(".")[-1]) in kinds:
-            name = ast.literal_eval(node.args[0])
-            ending = {"Counter": "_total", "Info": "_info"}.get(kind, "")
-            names.append(name.removesuffix(ending) + ending)
-    return names
-
-
-def test_every_metric_is_in_the_readme(readme: str) -> None:
-    names = declared_metrics()
-    assert names, "no metric found: each is declared with its name as a literal"
-    assert [name for name in names if not re.search(rf"\b{name}\b", readme)] == []
-
-
-def test_every_setting_is_in_the_readme(readme: str) -> None:
-    names = setting_names()
-    assert names
-    missing = [n for n in names if not re.search(rf"(\bPROCESSOR_|\b){re.escape(n)}\b", readme)]
-    assert missing == []
-
-
 def test_the_file_map_names_every_folder_and_nothing_that_is_not_there(readme: str) -> None:
-    _, found, rest = readme.partition("## File map")
-    assert found, "the README has a section '## File map'"
+    _, found, rest = readme.partition("## Where things are")
+    assert found, "the README has a section '## Where things are'"
     file_map = rest.partition("\n## ")[0]
     layers = {f"`processor/{path.name}/`" for path in PACKAGE.iterdir() if is_package(path)}
     assert {name for name in layers if name not in file_map} == set()

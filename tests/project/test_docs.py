@@ -19,15 +19,19 @@ from processor.core.report.fields import ReportRules
 from processor.core.report.shapes import to_avro_report
 from processor.kafka.avro.schemas import schema_text
 from processor.runtime.metrics import Metrics, describe_metrics
+from scripts.reference import METRIC_SECTIONS, PREFIX, REFERENCES, Section, metrics_reference
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-OPERATIONS = ROOT / "docs" / "operations.md"
-DOCUMENTS = [README, *sorted((ROOT / "docs").rglob("*.md"))]
+OPERATIONS = DOCS / "operations.md"
+METRICS = DOCS / "metrics.md"
+DOCUMENTS = [README, *sorted(DOCS.rglob("*.md"))]
 
 _BOX = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`([^`\n]+)`")
-_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def boxes(document: Path, language: str) -> list[str]:
@@ -86,8 +90,8 @@ def test_each_example_report_is_accepted(document: Path) -> None:
         assert ReportRules().task_id_key in metadata
 
 
-def test_the_readme_has_an_example_of_a_report() -> None:
-    assert len(boxes(README, "json")) == 1
+def test_there_is_an_example_of_a_report() -> None:
+    assert len(boxes(DOCS / "reports-into-kafka.md", "json")) == 1
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -114,16 +118,56 @@ def test_each_metric_in_what_can_happen_exists() -> None:
     assert named <= known
 
 
+def links(document: Path) -> Iterator[tuple[Path, str]]:
+    """The file and the anchor of each link that stays in the project."""
+    for target, anchor in _LINK.findall(document.read_text()):
+        if "://" not in target:
+            yield (document.parent / target if target else document).resolve(), anchor
+
+
+def anchors(document: Path) -> set[str]:
+    """Of the headings, as GitHub makes them."""
+    headings = _HEADING.findall(document.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_each_link_to_a_file_has_one(document: Path) -> None:
-    for link in _LINK.findall(document.read_text()):
-        if "://" not in link:
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+def test_each_link_leads_somewhere(document: Path) -> None:
+    for target, anchor in links(document):
+        assert target.exists(), f"{document.name}: {target}"
+        assert not anchor or anchor in anchors(target), f"{document.name}: {target}#{anchor}"
 
 
-def test_the_readme_names_every_outcome_of_an_event() -> None:
-    paragraph = README.read_text().partition("Outcomes of events:")[2].partition("\n\n")[0]
-    told = set(re.findall(r"\*(\w+)\*", paragraph))
+def test_the_readme_is_the_index_of_the_documents() -> None:
+    table = README.read_text().partition("## Documentation")[2]
+    listed = re.findall(r"^\| \[[^]]+\]\(docs/([\w-]+\.md)\) \|", table, re.MULTILINE)
+    assert sorted(listed) == sorted(path.name for path in DOCS.glob("*.md"))
+
+
+def test_every_document_is_linked_from_another() -> None:
+    linked = {target for document in DOCUMENTS for target, _ in links(document)}
+    assert set(DOCUMENTS) - {README} - linked == set()
+
+
+# -- what is generated -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_reference_is_what_the_code_says(name: str) -> None:
+    assert (DOCS / name).read_text() == REFERENCES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize(
+    ("names", "odd"), [("build_info no_such_metric", "no_such_metric"), ("", "build_info")]
+)
+def test_each_metric_belongs_to_a_section(names: str, odd: str) -> None:
+    sections = (*METRIC_SECTIONS[:-1], Section("Build", "", names))
+    with pytest.raises(ValueError, match=f"'{PREFIX}{odd}'"):
+        metrics_reference(sections)
+
+
+def test_the_metrics_name_every_outcome_of_an_event() -> None:
+    told = set(re.findall(r"^- \*(\w+)\*: ", METRICS.read_text(), re.MULTILINE))
     registry = CollectorRegistry()
     Metrics(registry)
     (events,) = [one for one in registry.collect() if one.name == "sms_processor_events"]
