@@ -7,8 +7,11 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from processor.core.mark import Identity, Mark
 from processor.worker import lease as right
+from processor.worker.claim import Claim
 from tests.support.mutants import Mutant
+from tests.support.status_log import HandTurnedClock
 
 LEASE_S: Final = 30.0
 
@@ -46,16 +49,13 @@ ROWS: Final = [
 
 
 def is_right(row: Row, rule: Any) -> bool:
-    lease = rule.Ownership(LEASE_S)
+    clock = HandTurnedClock(row.now_s)
+    lease = rule.Lease(rule.Ownership(LEASE_S), clock, Claim("group", "statuses", "events"))
     for partitions, began_s in row.proofs:
         lease.proven(partitions, began_s)
     for partition in row.given_up:
         lease.forget(partition)
-    answers = (
-        lease.holds([1, 2], row.now_s),
-        lease.held([1, 2], row.now_s),
-        lease.to_renew([1, 2], row.now_s),
-    )
+    answers = (lease.holds([1, 2]), lease.held([1, 2]), lease.to_renew([1, 2]))
     return bool(answers == (row.holds, row.held, row.to_renew))
 
 
@@ -104,3 +104,20 @@ MUTANTS: Final = [
 @pytest.mark.parametrize("wrong", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_wrong_rule_is_caught_by_its_row(wrong: Mutant) -> None:
     assert wrong.row in list(failing(wrong.of(right)))
+
+
+def sent_for_another_org(rule: Any) -> bool:
+    """Whether it holds once the org turns out not to be that of the status topic."""
+    org: list[str] = []
+    claim = Claim("group", "statuses", "events", lambda: org[0] if org else None)
+    claim.meet(1, Mark(Identity("group", "00D1", "statuses", "events"), 4, 3))
+    lease = rule.Lease(rule.Ownership(LEASE_S), HandTurnedClock(), claim)
+    lease.proven([1], HandTurnedClock().monotonic_s())
+    assert lease.holds([1])
+    org.append("00D2")
+    return bool(lease.holds([1]))
+
+
+def test_nothing_is_sent_where_the_statuses_are_of_another_org() -> None:
+    assert not sent_for_another_org(right)
+    assert sent_for_another_org(Mutant("", " and self._claim.holds()", "", "").of(right))

@@ -1,0 +1,217 @@
+"""Rows in hand and settlements to be published, of one partition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from processor.core.events import MessageState, Outcome, Settlement
+from processor.core.settle import Reject, Retry, Settled, Unknown, Verdict
+from processor.ports import Change, Result
+from processor.worker import settlements as right
+from tests.support.mutants import Mutant
+from tests.support.rules import RULES
+from tests.support.states import NOW, state
+
+
+class Partition:
+    """Its settlements, by the right rules or by wrong ones. Time goes on by 1 ms a step."""
+
+    def __init__(self, rule: Any) -> None:
+        self.settlements = rule.Settlements(RULES)
+        self.now = NOW
+
+    def hand_over(self, message_id: str, version: int = 1, doubt_at: int = 0) -> bool:
+        row = state(message_id, version=version)._replace(doubt_at=doubt_at)
+        return bool(self.settlements.hand_over(row, NOW))
+
+    def take(self, verdict: Verdict, message_id: str = "m", version: int = 1) -> Any:
+        self.now += 1
+        return self.settlements.take(Result(message_id, 0, version, verdict), self.now)
+
+    def waiting(self, *ids: str) -> list[str]:
+        """The messages of the settlements that wait: of these, or of all."""
+        found = self.settlements.of(set(ids) if ids else None)
+        return sorted(settlement.message_id for settlement in found)
+
+    def publish(self, *ids: str) -> None:
+        self.settlements.published(self.settlements.of(set(ids)))
+
+
+def what_is_confirmed_waits_to_be_published(partition: Partition) -> None:
+    partition.hand_over("m", version=3)
+    assert partition.take(Settled(), version=3) is None
+    assert partition.settlements.of(None) == [Settlement("m", 3, 200, NOW + 1, Outcome.WRITTEN)]
+    assert len(partition.settlements) == 1
+    assert not partition.settlements.urgent
+    partition.publish("m")
+    assert partition.waiting() == []
+    assert not partition.settlements
+    assert partition.settlements.oldest_at is None
+
+
+def those_of_a_batch_are_told_from_the_others(partition: Partition) -> None:
+    for message_id in ("l", "m", "n"):
+        partition.hand_over(message_id)
+        partition.take(Settled(), message_id)
+    assert partition.waiting("m", "x") == ["m"]
+    assert partition.waiting() == ["l", "m", "n"]
+    partition.publish("m", "x")
+    assert partition.waiting() == ["l", "n"]
+
+
+def the_first_to_wait_dates_the_others(partition: Partition) -> None:
+    for message_id in ("m", "n"):
+        partition.hand_over(message_id)
+        partition.take(Settled(), message_id)
+    assert partition.settlements.oldest_at == NOW + 1
+    partition.publish("n")
+    assert partition.settlements.oldest_at == NOW + 1
+    partition.publish("m")
+    partition.hand_over("m", version=2)
+    partition.take(Settled(), version=2)
+    assert partition.settlements.oldest_at == NOW + 3
+
+
+def what_is_refused_is_urgent_until_it_is_published(partition: Partition) -> None:
+    for message_id, verdict in (("m", Reject("FIELD")), ("n", Settled())):
+        partition.hand_over(message_id)
+        partition.take(verdict, message_id)
+    assert partition.settlements.urgent
+    partition.publish("m", "n")
+    assert not partition.settlements.urgent
+
+
+def what_a_newer_version_waits_for_is_urgent_once(partition: Partition) -> None:
+    partition.hand_over("m")
+    partition.settlements.superseded(["m"])
+    partition.take(Settled())
+    assert partition.settlements.urgent
+    partition.publish("m")
+    partition.hand_over("m", version=2)
+    partition.take(Settled(), version=2)
+    assert not partition.settlements.urgent
+
+
+def what_was_put_off_is_urgent_no_more(partition: Partition) -> None:
+    partition.hand_over("m")
+    partition.settlements.superseded(["m"])
+    partition.take(Retry(1, "LOCK"))
+    partition.hand_over("m", version=2)
+    partition.take(Settled(), version=2)
+    assert not partition.settlements.urgent
+
+
+def a_row_that_is_put_off_waits_for_nothing_and_is_out_of_hand(partition: Partition) -> None:
+    partition.hand_over("m")
+    assert partition.take(Unknown("timeout")) is not None
+    assert partition.take(Settled()) is None
+    assert partition.waiting() == []
+
+
+def a_settled_row_is_out_of_hand(partition: Partition) -> None:
+    partition.hand_over("m")
+    partition.take(Settled())
+    assert partition.take(Retry(1, "LOCK")) is None
+    assert partition.waiting() == ["m"]
+
+
+def a_result_of_a_row_that_is_not_in_hand_is_nothing(partition: Partition) -> None:
+    assert partition.take(Settled()) is None
+    assert partition.take(Retry(1, "LOCK")) is None
+    assert partition.waiting() == []
+
+
+def a_result_of_another_version_leaves_the_row_in_hand(partition: Partition) -> None:
+    partition.hand_over("m", version=2)
+    assert partition.take(Settled(), version=1) is None
+    assert partition.take(Retry(1, "LOCK"), version=1) is None
+    assert partition.waiting() == []
+    partition.take(Settled(), version=2)
+    assert partition.waiting() == ["m"]
+
+
+def a_doubt_that_is_old_enough_is_ended_by_reading_back(partition: Partition) -> None:
+    assert not partition.hand_over("l", doubt_at=NOW - RULES.unknown_after_ms + 1)
+    assert partition.take(Settled(), "l") is not None
+    assert partition.hand_over("m", doubt_at=NOW - RULES.unknown_after_ms)
+    assert partition.take(Settled(), "m") is None
+    assert partition.waiting() == ["m"]
+
+
+def rows_are_put_off_as_they_are_kept_now(partition: Partition) -> None:
+    for message_id in ("gone", "m"):
+        partition.hand_over(message_id)
+    deferrals = [partition.take(Unknown("timeout"), message_id) for message_id in ("gone", "m")]
+    kept: MessageState = state("m")._replace(task_id="00T9")
+    assert partition.settlements.postpone(deferrals, {"m": kept}, NOW) == [
+        Change(kept, kept._replace(due_at=NOW + 2, doubt_at=NOW + 2))
+    ]
+
+
+SCENARIOS: Final[dict[str, Callable[[Partition], None]]] = {
+    scenario.__name__: scenario
+    for scenario in (
+        what_is_confirmed_waits_to_be_published,
+        those_of_a_batch_are_told_from_the_others,
+        the_first_to_wait_dates_the_others,
+        what_is_refused_is_urgent_until_it_is_published,
+        what_a_newer_version_waits_for_is_urgent_once,
+        what_was_put_off_is_urgent_no_more,
+        a_row_that_is_put_off_waits_for_nothing_and_is_out_of_hand,
+        a_settled_row_is_out_of_hand,
+        a_result_of_a_row_that_is_not_in_hand_is_nothing,
+        a_result_of_another_version_leaves_the_row_in_hand,
+        a_doubt_that_is_old_enough_is_ended_by_reading_back,
+        rows_are_put_off_as_they_are_kept_now,
+    )
+}
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_settlements_of_a_partition(name: str) -> None:
+    SCENARIOS[name](Partition(right))
+
+
+TAKEN: Final = "if held is None or held[0].version != result.version:"
+SUPERSEDED: Final = "superseded=message_id in self._superseded"
+
+MUTANTS: Final = [
+    Mutant("every version is the one in hand", TAKEN, "if held is None:",
+           "a_result_of_another_version_leaves_the_row_in_hand"),
+    Mutant("a settled row stays in hand", "del self._in_hand[result.message_id]", "pass",
+           "a_settled_row_is_out_of_hand"),
+    Mutant("all is read back", "verified=verified", "verified=True",
+           "a_doubt_that_is_old_enough_is_ended_by_reading_back"),
+    Mutant("nothing is read back", "verified=verified", "verified=False",
+           "a_doubt_that_is_old_enough_is_ended_by_reading_back"),
+    Mutant("nothing is superseded", SUPERSEDED, "superseded=False",
+           "what_a_newer_version_waits_for_is_urgent_once"),
+    Mutant("superseded once, superseded for ever", "self._superseded.discard(message_id)", "pass",
+           "what_a_newer_version_waits_for_is_urgent_once"),
+    Mutant("put off, and superseded for ever", "self._superseded.discard(result.message_id)",
+           "pass", "what_was_put_off_is_urgent_no_more"),
+    Mutant("the last to wait dates the others", "if self.oldest_at is None:", "if True:",
+           "the_first_to_wait_dates_the_others"),
+    Mutant("urgent for ever", "self.oldest_at, self.urgent = None, False", "self.oldest_at = None",
+           "what_is_refused_is_urgent_until_it_is_published"),
+    Mutant("the wait never ends", "self.oldest_at, self.urgent = None, False",
+           "self.urgent = False", "the_first_to_wait_dates_the_others"),
+    Mutant("one published and all are calm", "if not self._waiting:", "if True:",
+           "the_first_to_wait_dates_the_others"),
+    Mutant("a batch settles all messages", "waiting.keys() & ids", "waiting.keys()",
+           "those_of_a_batch_are_told_from_the_others"),
+    Mutant("a batch settles all others", "waiting.keys() & ids", "waiting.keys() - ids",
+           "those_of_a_batch_are_told_from_the_others"),
+    Mutant("published, and waiting still", "self._waiting.pop(settlement.message_id, None)",
+           "pass", "what_is_confirmed_waits_to_be_published"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("wrong", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_wrong_rule_is_caught_by_its_scenario(wrong: Mutant) -> None:
+    partition = Partition(wrong.of(right))
+    with pytest.raises(AssertionError):
+        SCENARIOS[wrong.row](partition)
