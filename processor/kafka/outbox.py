@@ -1,30 +1,20 @@
-"""The transactional outbox: statuses, dead letters and the input's offsets, all or nothing.
-
-Kafka fences members of a group, not partitions, and only in transactions that hold offsets. So
-no transaction is begun that does not carry the position of every partition it writes for, as the
-member that the last poll left us with.
-"""
+"""The transactional outbox: statuses, dead letters and the input's offsets, all or nothing."""
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from random import SystemRandom
 from typing import Any, Final, NamedTuple, Protocol
 
-from confluent_kafka import KafkaError, Message, TopicPartition
+from confluent_kafka import KafkaError, Message
 
 from processor.core.events import MessageState
 from processor.core.mark import HEADER, Identity, Mark
-from processor.errors import StopProcessing, Unavailable
+from processor.errors import Unavailable
 from processor.kafka.client.options import Options, checked
 from processor.kafka.client.producer import (
     TRANSACTION_TIMEOUT_MS,
-    Dead,
-    FencedOff,
-    Moving,
-    MustAbort,
     TransactionalProducer,
 )
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES, of_record, of_status
@@ -32,9 +22,16 @@ from processor.kafka.group.membership import Group
 from processor.kafka.group.offsets import Offsets
 from processor.kafka.group.rivals import Rivals
 from processor.kafka.restore import KafkaRestore, StatusReader
-from processor.ports import Aborted, Committed, DeadLetter, Fenced, Restore, Transaction
-
-_log = logging.getLogger(__name__)
+from processor.kafka.transactions import Producer, Transactions
+from processor.ports import (
+    Aborted,
+    Committed,
+    CommittedOffset,
+    DeadLetter,
+    Fenced,
+    Restore,
+    Transaction,
+)
 
 _ID_PREFIX: Final = "sms-status-processor"
 _NOBODY: Final = Identity("", "", "", "")
@@ -99,72 +96,48 @@ class KafkaOutbox:
         max_bytes: MaxBytes = KAFKAS_MAX_BYTES,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
-        self._bootstrap_servers = bootstrap_servers
-        self._options = checked(options or {}, group_protocol=None)
+        user = checked(options or {}, group_protocol=None)
         self._group = group
         self._codec = codec
         self._names = names
         self._max_bytes = max_bytes
-        self._transactional_id = transactional_id or drawn_id()
-        self._transaction_timeout_ms = transaction_timeout_ms
-        self._offsets = Offsets(bootstrap_servers, self._options)
-        self._reader = StatusReader(bootstrap_servers, self._options, names.group_id, names.status)
-        self._producer: TransactionalProducer | None = None
-        self._rivals = Rivals(transactional_id, time.monotonic, SystemRandom())
-        self._until_s = float("inf")  # when we are to have left
+        self._offsets = Offsets(bootstrap_servers, user)
+        self._reader = StatusReader(bootstrap_servers, user, names.group_id, names.status)
+        name = transactional_id or drawn_id()
+        self._transactions = Transactions(
+            group,
+            names.events,
+            self._offsets.beginning,
+            lambda until_s: TransactionalProducer(
+                bootstrap_servers,
+                user,
+                name,
+                transaction_timeout_ms,
+                topics_max_bytes=max_bytes,
+                until_s=until_s,
+            ),
+            Rivals(transactional_id, time.monotonic, SystemRandom()),
+        )
 
     def hurry(self, within_s: float) -> None:
-        self._until_s = time.monotonic() + within_s
+        self._transactions.hurry(within_s)
 
     def renew(self) -> None:
-        self._discard()
-        if wait_s := self._rivals.wait_s():
-            raise Unavailable("it was fenced again and again", wait_s)
-        producer = TransactionalProducer(
-            self._bootstrap_servers,
-            self._options,
-            self._transactional_id,
-            self._transaction_timeout_ms,
-            topics_max_bytes=self._max_bytes,
-            until_s=lambda: self._until_s,
-        )
-        try:
-            producer.open()
-        except Unavailable:
-            producer.discard()
-            raise
-        self._rivals.opened()
-        self._producer = producer
+        self._transactions.renew()
 
     def commit(self, transaction: Transaction) -> Committed | Aborted | Fenced:
-        self._require_sound(transaction)
-        if not transaction.positions:
-            return Committed({})
-        member = self._group.member()
-        if member is None:
-            return Aborted("we are no member of the group now")
-        if self._producer is None and self._until_s < float("inf"):
-            return Aborted("no producer, and no time for a new one")
+        written = transaction.statuses.keys() | transaction.tombstones.keys()
+        written |= {letter.partition for letter in transaction.dead_letters}
+        positions = {
+            partition: CommittedOffset(position.offset, _mark_of(transaction, partition))
+            for partition, position in transaction.positions.items()
+        }
         try:
-            if self._producer is None:
-                self.renew()
-            places = self._places(transaction)
+            return self._transactions.commit(
+                positions, written, lambda producer: self._write(producer, transaction)
+            )
         except Unavailable as error:
             return Aborted(str(error))
-        if self._producer is None:
-            raise RuntimeError("renew has left no producer")
-        try:
-            return self._write(self._producer, transaction, places, member)
-        except MustAbort as error:
-            return self._abort(self._producer, str(error), moving=isinstance(error, Moving))
-        except StopProcessing:
-            self._abort(self._producer, "a record was refused")
-            raise
-        except Dead as error:
-            if isinstance(error, FencedOff):
-                self._rivals.fenced()
-            self._discard()
-            return Fenced(str(error))
 
     def restore(self, partition: int, checkpoint: int | None) -> Restore:
         if not self._group.is_stable(partition):
@@ -174,43 +147,12 @@ class KafkaOutbox:
         )
 
     def close(self) -> None:
-        self._discard()
+        self._transactions.discard()
         self._reader.close()
 
     # -- one transaction ---------------------------------------------------------------------
 
-    def _require_sound(self, transaction: Transaction) -> None:
-        """What the fence stands on. A breach is a bug of the caller, not of the day."""
-        written = transaction.statuses.keys() | transaction.tombstones.keys()
-        written |= {letter.partition for letter in transaction.dead_letters}
-        if bare := written - transaction.positions.keys():
-            raise RuntimeError(f"a transaction without the positions of partitions {sorted(bare)}")
-        if foreign := transaction.positions.keys() - set(self._group.assigned()):
-            raise RuntimeError(f"a transaction for partitions {sorted(foreign)}, not ours")
-
-    def _places(self, transaction: Transaction) -> list[TopicPartition]:
-        """The offsets to send. None may be negative: such are left out on the way, and with
-        them the fence. A partition of which nothing was read yet stands at its beginning.
-        """
-        return [
-            TopicPartition(
-                self._names.events,
-                partition,
-                position.offset
-                if position.offset >= 0
-                else self._offsets.beginning(self._names.events, partition),
-                _mark_of(transaction, partition),
-            )
-            for partition, position in transaction.positions.items()
-        ]
-
-    def _write(
-        self,
-        producer: TransactionalProducer,
-        transaction: Transaction,
-        places: list[TopicPartition],
-        member: bytes,
-    ) -> Committed:
+    def _write(self, producer: Producer, transaction: Transaction) -> Committed:
         ends: dict[int, int] = {}
         offsets: dict[str, int] = {}  # of the statuses that a dead letter points to
         refused = {
@@ -230,7 +172,6 @@ class KafkaOutbox:
             if error is None and key is not None and offset is not None:
                 offsets[key.decode()] = offset
 
-        producer.begin()
         for partition in transaction.statuses.keys() | transaction.tombstones.keys():
             messages = self._messages(transaction, partition)
             if not messages:
@@ -253,8 +194,6 @@ class KafkaOutbox:
             producer.flush()
         for letter in transaction.dead_letters:
             self._produce_letter(producer, letter, offsets)
-        producer.send_offsets(places, member)
-        producer.commit()
         return Committed(ends)
 
     def _messages(self, transaction: Transaction, partition: int) -> list[dict[str, Any]]:
@@ -270,7 +209,7 @@ class KafkaOutbox:
         return messages
 
     def _produce_letter(
-        self, producer: TransactionalProducer, letter: DeadLetter, offsets: dict[str, int]
+        self, producer: Producer, letter: DeadLetter, offsets: dict[str, int]
     ) -> None:
         if letter.record is not None:
             made = of_record(letter, letter.record, self._max_bytes.dead_letter)
@@ -288,18 +227,3 @@ class KafkaOutbox:
         producer.produce(
             self._names.dead_letter, made.key, made.value, made.headers, made.timestamp_ms
         )
-
-    def _abort(
-        self, producer: TransactionalProducer, why: str, *, moving: bool = False
-    ) -> Aborted | Fenced:
-        try:
-            producer.abort()
-        except Dead as error:
-            self._discard()
-            return Fenced(f"{why}; then {error}")
-        return Aborted(why, moving)
-
-    def _discard(self) -> None:
-        if self._producer is not None:
-            self._producer.discard()
-            self._producer = None

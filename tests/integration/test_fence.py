@@ -11,7 +11,7 @@ import time
 import pytest
 
 from processor.kafka.client.options import MIN_SESSION_TIMEOUT_MS
-from processor.kafka.client.producer import TRANSACTION_TIMEOUT_MS
+from processor.kafka.client.producer import TRANSACTION_TIMEOUT_MS, TransactionalProducer
 from processor.ports import (
     Aborted,
     Committed,
@@ -177,8 +177,8 @@ def _dies_in_a_transaction(
 ) -> Member:
     """Offsets and a status are sent, then nothing more."""
     dead = member(names, transactional_id=transactional_id).join(0)
-    producer = dead.outbox._producer
-    assert producer is not None
+    producer = dead.outbox._transactions._producer
+    assert isinstance(producer, TransactionalProducer)
 
     def die() -> None:
         producer._producer.flush(10)
@@ -187,7 +187,7 @@ def _dies_in_a_transaction(
     producer.commit = die  # type: ignore[method-assign] # this one instance is to die
     with pytest.raises(Died):
         dead.outbox.commit(writes(0, "unfinished", at=4))
-    dead.outbox._producer = None  # nobody aborts for it
+    dead.outbox._transactions._producer = None  # nobody aborts for it
     return dead
 
 

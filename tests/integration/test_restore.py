@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from processor.errors import StopProcessing, StoreFailed
 from processor.ports import Committed, Position, Restored, Transaction
@@ -111,9 +112,8 @@ def test_the_committed_position_waits_for_open_transactions_that_hold_it(
     owner = member(names).join(0)
     owner.outbox.commit(writes(0, "a", at=1))
     producer = cluster.open_transaction(names.status, 0, ["b"])
-    place = owner.outbox._places(writes(0, at=2))
-    member_now = owner.source.member()
-    producer.send_offsets_to_transaction(place, member_now)
+    place = TopicPartition(names.events, 0, 2)
+    producer.send_offsets_to_transaction([place], owner.source.member())
     assert owner.source.committed(0, 1) is None
     producer.commit_transaction()
     assert owner.committed(0) == Position(2, 0)
@@ -140,9 +140,8 @@ def test_the_mark_is_taken_after_the_stable_position(
     names = topics(1)
     owner = member(names).join(0)
     producer = cluster.open_transaction(names.status, 0, ["late"])
-    producer.send_offsets_to_transaction(
-        owner.outbox._places(writes(0, at=2)), owner.source.member()
-    )
+    place = TopicPartition(names.events, 0, 2)
+    producer.send_offsets_to_transaction([place], owner.source.member())
     assert owner.source.committed(0, 0.5) is None
     producer.commit_transaction()
     assert owner.committed(0) == Position(2, 0)

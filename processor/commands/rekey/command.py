@@ -6,6 +6,7 @@ import logging
 import signal
 import threading
 import uuid
+from random import SystemRandom
 
 from processor.commands.compose import connect_registry, decoder, topics
 from processor.commands.loading import load
@@ -17,9 +18,11 @@ from processor.errors import ConfigError
 from processor.kafka.avro.registry import Registry
 from processor.kafka.client.producer import TransactionalProducer
 from processor.kafka.group.offsets import Offsets
+from processor.kafka.group.rivals import Rivals
 from processor.kafka.source import KafkaSource
 from processor.kafka.topics.rules import Found
 from processor.kafka.topics.watch import Expected
+from processor.kafka.transactions import Transactions
 from processor.runtime.clock import SystemClock
 from processor.runtime.logs import set_up_logging
 
@@ -101,18 +104,26 @@ def _compose(
         expected=Expected(identities={raw.name: raw.identity}),
     )
     transactional_id = f"{name}-{uuid.uuid4()}"
-    return Rekey(
+    clock = SystemClock()
+    transactions = Transactions(
         source,
-        decoder(settings, DecodeStats(), registry),
-        Offsets(kafka.bootstrap_servers, kafka.options),
-        lambda: TransactionalProducer(
+        raw.name,
+        Offsets(kafka.bootstrap_servers, kafka.options).beginning,
+        lambda until_s: TransactionalProducer(
             kafka.bootstrap_servers,
             kafka.options,
             transactional_id,
             topics_max_bytes=(max_bytes,),
+            until_s=until_s,
         ),
-        (raw.name, kafka.events_topic),
+        Rivals(None, clock.monotonic_s, SystemRandom()),
+    )
+    return Rekey(
+        source,
+        decoder(settings, DecodeStats(), registry),
+        transactions,
+        kafka.events_topic,
         Identity(name, "", "", raw.identity),
-        SystemClock(),
+        clock,
         first_look,
     )

@@ -1,30 +1,35 @@
 """Raw topic -> keyed topic: the same events, each under its message id.
 
 For streams that are not keyed by message id, and for giving an events topic more partitions. The
-outbox's fence holds here too: what is written and how far was read is one transaction, sent as
-the member that the last poll left us with, with the position of every partition that it covers.
-So each record is written exactly once, whatever dies in between.
+fence holds here as it does for the outbox (`kafka/transactions.py`), with the position of every
+partition that was started. So each record is written exactly once, whatever dies in between.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol
-
-from confluent_kafka import TopicPartition
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
 
 from processor.core.events import DeliveryEvent
 from processor.core.mark import Identity, Mark, parse, where_to_start
 from processor.core.report.fields import EARLIEST_STAMP
-from processor.errors import ConfigError, Rejected, StopProcessing, Unavailable
-from processor.kafka.client.producer import Dead, MustAbort, TransactionalProducer
-from processor.kafka.group.membership import Group
-from processor.kafka.group.offsets import Offsets
+from processor.errors import ConfigError, Rejected, Unavailable
 from processor.kafka.headers import headers_of
 from processor.kafka.topics.rules import Found
-from processor.ports import Clock, Decoder, Position, RawRecord, Source
+from processor.kafka.transactions import Producer, Transactions
+from processor.ports import (
+    Aborted,
+    Clock,
+    Committed,
+    CommittedOffset,
+    Decoder,
+    Fenced,
+    Position,
+    RawRecord,
+    Source,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -35,10 +40,6 @@ ABORTED_WAIT_S: Final = 0.2
 TELL_EVERY_S: Final = 10.0
 FIRST_EVENTS: Final = 1_000  # that a process looks at before it trusts the topic
 LEAST_BAD: Final = 10  # of them; fewer are no sign of anything
-
-
-class RawSource(Source, Group, Protocol):
-    """Reads the raw topic, and knows who we are in its group. `KafkaSource` is one."""
 
 
 class Counts(NamedTuple):
@@ -95,22 +96,19 @@ class Rekey:
 
     def __init__(
         self,
-        source: RawSource,
+        source: Source,
         decoder: Decoder,
-        offsets: Offsets,
-        make_producer: Callable[[], TransactionalProducer],
-        topics: tuple[str, str],
+        transactions: Transactions,
+        keyed_topic: str,
         identity: Identity,
         clock: Clock,
         first_look: FirstLook | None = None,
     ) -> None:
-        self._source, self._decoder, self._offsets = source, decoder, offsets
-        self._make_producer = make_producer
-        self._raw, self._keyed = topics
+        self._source, self._decoder, self._transactions = source, decoder, transactions
+        self._keyed = keyed_topic
         self._identity = identity
         self._clock = clock
         self._first_look = first_look
-        self._producer: TransactionalProducer | None = None
         self._found: set[int] = set()  # assigned, not started yet
         self._positions: dict[int, Position] = {}
         self._ended: set[int] = set()
@@ -137,7 +135,7 @@ class Rekey:
 
     def open(self) -> None:
         """Join. Raises Unavailable, ConfigError."""
-        self._renew()
+        self._transactions.renew()
         self._source.subscribe(self)
 
     def turn(self) -> None:
@@ -162,7 +160,7 @@ class Rekey:
     def close(self) -> Counts:
         """Leave the group; what was copied."""
         self._source.close()
-        self._discard()
+        self._transactions.discard()
         return Counts(self._written, self._kept_key)
 
     # -- details -----------------------------------------------------------------------------
@@ -184,45 +182,36 @@ class Rekey:
                 self._source.start(partition, start.offset)
 
     def _copy(self, records: Sequence[RawRecord]) -> None:
-        partitions = {record.partition() or 0 for record in records}
+        ends = {r.partition() or 0: Position((r.offset() or 0) + 1, 0) for r in records}
+        positions = self._positions | ends
         try:
             events = self._decoder.decode(records)
             if self._first_look is not None:
                 self._first_look.take(events)
-            producer = self._producer or self._renew()
-            member = self._source.member()
-            if member is None:
-                raise Unavailable("we are no member of the group now")
-            ends = {r.partition() or 0: Position((r.offset() or 0) + 1, 0) for r in records}
-            positions = self._positions | ends
-            places = [self._place(p, at.offset) for p, at in positions.items()]
+            outcome = self._transactions.commit(
+                {p: CommittedOffset(at.offset, self._mark(at)) for p, at in positions.items()},
+                ends,
+                lambda producer: self._write(producer, records, events),
+            )
         except Unavailable as failure:
-            self._read_again(partitions, str(failure), failure.retry_after_s)
+            self._read_again(ends, str(failure), failure.retry_after_s)
             return
-        try:
-            producer.begin()
-            self._write(producer, records, events)
-            producer.send_offsets(places, member)
-            producer.commit()
-        except MustAbort as failure:
-            if self._aborted(producer):
-                self._read_again(partitions, str(failure), ABORTED_WAIT_S)
-        except StopProcessing:
-            self._aborted(producer)
-            raise
-        except Dead as failure:
-            self._start_over(str(failure))
-        else:
-            self._positions = positions
-            self._written += len(records)
-            self._kept_key += sum(isinstance(event, Rejected) for event in events)
+        match outcome:
+            case Committed():
+                self._positions = positions
+                self._written += len(records)
+                self._kept_key += sum(isinstance(event, Rejected) for event in events)
+            case Aborted(why):
+                self._read_again(ends, why, ABORTED_WAIT_S)
+            case Fenced(why):
+                self._start_over(why)
 
     def _write(
         self,
-        producer: TransactionalProducer,
+        producer: Producer,
         records: Sequence[RawRecord],
         events: Sequence[DeliveryEvent | Rejected],
-    ) -> None:
+    ) -> Committed:
         for record, event in zip(records, events, strict=True):
             key = record.key() if isinstance(event, Rejected) else event.message_id.encode()
             _, timestamp = record.timestamp()
@@ -233,11 +222,10 @@ class Rekey:
                 [*headers_of(record)],
                 timestamp if timestamp >= EARLIEST_STAMP else 0,  # 0: now. Before it is none
             )
+        return Committed({})
 
-    def _place(self, partition: int, offset: int) -> TopicPartition:
-        if offset < 0:  # never read: such a position would be left out, and with it the fence
-            offset = self._offsets.beginning(self._raw, partition)
-        return TopicPartition(self._raw, partition, offset, Mark(self._identity, offset, 0).text())
+    def _mark(self, position: Position) -> str:
+        return Mark(self._identity, *position).text()
 
     def _read_again(self, partitions: Collection[int], why: str, wait_s: float) -> None:
         _log.warning(
@@ -249,37 +237,14 @@ class Rekey:
         self._source.pause(list(self._positions))
         self._paused_until_s = self._clock.monotonic_s() + wait_s
 
-    def _aborted(self, producer: TransactionalProducer) -> bool:
-        try:
-            producer.abort()
-        except Dead as failure:
-            self._start_over(str(failure))
-            return False
-        return True
-
     def _start_over(self, why: str) -> None:
         """The outcome is unknown: the committed positions, once they are stable, will tell."""
         _log.warning("rejoining the consumer group", extra={"why": why})
-        self._discard()
+        self._transactions.discard()
         self._positions.clear()
         self._found.clear()
         self._paused_until_s = None
         self._source.rejoin()
-
-    def _renew(self) -> TransactionalProducer:
-        producer = self._make_producer()
-        try:
-            producer.open()
-        except Unavailable:
-            producer.discard()
-            raise
-        self._producer = producer
-        return producer
-
-    def _discard(self) -> None:
-        if self._producer is not None:
-            self._producer.discard()
-            self._producer = None
 
     def _tell(self) -> None:
         now_s = self._clock.monotonic_s()
