@@ -49,6 +49,11 @@ from processor.worker.transaction import build
 
 log = logging.getLogger(__name__)
 
+_STORE_FAILED: Final = (
+    "local store failed, and is restored from the status topic: where this comes again, check the "
+    "disk of PROCESSOR_STATE__DIR"
+)
+
 ABORTED_WAIT_S: Final = 0.2
 LONGEST_SLEEP_S: Final = 1.0  # without looking whether we are to stop
 LEAVE_S: Final = 5.0  # to Kafka, when we leave: what is not settled by then is written once more
@@ -215,16 +220,17 @@ class Worker:
     # -- called by the source, from within poll ----------------------------------------------
 
     def assigned(self, partitions: Collection[int]) -> None:
-        log.info("assigned partitions=%s", sorted(partitions))
-        for partition in partitions:
-            self._begin(partition)
+        for number in sorted(partitions):
+            log.info("partition assigned", extra={"partition": number})
+            self._begin(number)
 
     def revoked(self, partitions: Collection[int]) -> None:
         """Still ours until this returns: what Salesforce has confirmed is made durable."""
         if self._abandoned:
             self._let_go(partitions)
             return
-        log.info("revoked partitions=%s", sorted(partitions))
+        for number in sorted(partitions):
+            log.info("partition revoked", extra={"partition": number})
         self._p.writer.quiesce(partitions, self._limits.revoke_deadline_s)
         try:
             self._take_results(self._p.writer.results())
@@ -241,7 +247,8 @@ class Worker:
 
     def lost(self, partitions: Collection[int]) -> None:
         """Another member may own these already: nothing more is committed or sent."""
-        log.warning("lost partitions=%s", sorted(partitions))
+        for number in sorted(partitions):
+            log.warning("partition lost", extra={"partition": number})
         self._let_go(partitions)
 
     # -- the steps of a cycle ----------------------------------------------------------------
@@ -274,9 +281,14 @@ class Worker:
             for reason, skipped in restoration.unusable.items():
                 self._p.meter.unusable(reason, skipped)
             log.info(
-                "running partition=%d offset=%d restored=%d seconds=%.1f",
-                number, position.offset, restoration.restored, seconds,
-            )  # fmt: skip
+                "partition running",
+                extra={
+                    "partition": number,
+                    "offset": position.offset,
+                    "restored": restoration.restored,
+                    "seconds": round(seconds, 1),
+                },
+            )
 
     def _take_results(self, results: Sequence[Result]) -> None:
         """Confirmed rows wait to be published; all others get a new time in the store."""
@@ -308,7 +320,14 @@ class Worker:
         try:
             self._publish({p.number: list(records[p.number]) for p in read})
         except Unavailable as failure:
-            log.warning("batch is read again: %s", failure)
+            log.warning(
+                "batch will be read again",
+                extra={
+                    "partitions": [partition.number for partition in read],
+                    "retry_after_s": failure.retry_after_s,
+                    "why": failure,
+                },
+            )
             self._p.meter.put_off()
             self._reader.rewind(read, failure.retry_after_s)
 
@@ -356,12 +375,12 @@ class Worker:
                 self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why, moving):
                 if moving:
-                    log.info("transaction aborted while partitions move (harmless): %s", why)
+                    log.info("transaction aborted, as partitions move", extra={"why": why})
                 else:
-                    log.warning("transaction aborted: %s", why)
+                    log.warning("transaction aborted", extra={"why": why})
                 self._reader.rewind(self._assignment.which_run(read), ABORTED_WAIT_S)
             case Fenced(why):
-                log.warning("fenced: %s", why)
+                log.warning("fenced: rejoining the consumer group", extra={"why": why})
                 self._fenced = True
 
     def _committed(self, transaction: Transaction, plans: Mapping[int, Plan]) -> None:
@@ -434,7 +453,8 @@ class Worker:
         doubtful = self._assignment.running_numbers() if number is None else [number]
         blocked = isinstance(failure, StoreBlocked)
         if not blocked:  # what is, is told at a bounded rate
-            log.error("store failed partitions=%s why=%s", doubtful, failure)
+            for each in doubtful:
+                log.error(_STORE_FAILED, extra={"partition": each, "why": failure})
         self._p.source.pause(doubtful)
         self._let_go(doubtful)
         for each in doubtful:
@@ -453,8 +473,9 @@ class Worker:
         try:
             self._p.outbox.renew()
         except Unavailable as failure:
-            log.warning("no new producer yet, again in_s=%.1f: %s", failure.retry_after_s, failure)
-            self._renew_at_s = now_s + failure.retry_after_s
+            wait_s = failure.retry_after_s
+            log.warning("no new producer yet", extra={"retry_after_s": wait_s, "why": failure})
+            self._renew_at_s = now_s + wait_s
             return
         self._fenced = False
         self._p.source.rejoin()

@@ -44,7 +44,7 @@ TELL_BLOCKED_EVERY_S: Final = 30.0
 _ID_SHOWN: Final = 64  # characters; such an id may be of any length
 _SKIPPED: Final = (
     "a status is skipped, because the local store can't hold it: its Task is not written. To be "
-    "rid of it: `processor forget` its message id. partition=%d reason=%s message_id=%s"
+    "rid of it, run `processor forget` with its message id"
 )
 
 
@@ -112,7 +112,10 @@ class Restoration:
         beside = parse(committed.metadata)
         start = where_to_start(committed.offset, beside, kept, self._claim.ours)
         if start.warning:
-            log.warning("partition=%d %s", self.partition, start.warning)
+            log.warning(
+                "unexpected committed offset",
+                extra={"partition": self.partition, "why": start.warning},
+            )
         return Position(start.offset, start.stream_time)
 
     def _load(self, read: Restored, now: int) -> None:
@@ -130,7 +133,14 @@ class Restoration:
                 why = self._store.unfit(message_id, state)
                 if why and state is not None:
                     self.unusable[why] += 1
-                    log.error(_SKIPPED, self.partition, why, message_id[:_ID_SHOWN])
+                    log.error(
+                        _SKIPPED,
+                        extra={
+                            "partition": self.partition,
+                            "reason": why,
+                            "message_id": message_id[:_ID_SHOWN],
+                        },
+                    )
 
     def begin_again(self, *, wipe: bool = False) -> None:
         """Forget the restore that was under way; what it has loaded stays. `wipe`: it does not, and
@@ -161,7 +171,10 @@ class Restoration:
         now_s = self._clock.monotonic_s()
         if now_s - self._told_s >= PROGRESS_EVERY_S:
             self._told_s = now_s
-            log.info("restoring partition=%d offset=%d end=%d", self.partition, offset, end)
+            log.info(
+                "partition restoring",
+                extra={"partition": self.partition, "offset": offset, "end": end},
+            )
 
 
 class Restorations:
@@ -189,6 +202,11 @@ class Restorations:
         known.until_s = now_s + min(LONGEST_WAIT_S, known.times * FIRST_WAIT_S)
         known.times = max(1, known.times * 2)
         if isinstance(failure, StoreBlocked):
+            if restoration.blocked is None:
+                log.warning(
+                    "partition waits, because its local store can't be used",
+                    extra={"partition": partition, "why": failure},
+                )
             restoration.blocked = failure
 
     def step(
@@ -204,7 +222,14 @@ class Restorations:
             try:
                 position = restoration.step()
             except Unavailable as failure:
-                log.warning("restore waits partition=%d why=%s", restoration.partition, failure)
+                log.warning(
+                    "restore will be tried again",
+                    extra={
+                        "partition": restoration.partition,
+                        "retry_after_s": failure.retry_after_s,
+                        "why": failure,
+                    },
+                )
                 restoration.begin_again()
                 self._not_before_s = now_s + failure.retry_after_s
                 continue
@@ -213,7 +238,10 @@ class Restorations:
                 self.failed(restoration, failure, now_s)
                 continue
             except StoreFailed as failure:
-                log.warning("store wiped partition=%d why=%s", restoration.partition, failure)
+                log.warning(
+                    "local store wiped: it is restored from the status topic",
+                    extra={"partition": restoration.partition, "why": failure},
+                )
                 restoration.begin_again(wipe=True)
                 self.failed(restoration, failure, now_s)
                 continue
@@ -231,10 +259,14 @@ class Restorations:
         if blocked and now_s >= self._tell_at_s:
             self._tell_at_s = now_s + TELL_BLOCKED_EVERY_S
             log.error(
-                "the local store can't be used, and is kept; tried again every %.0f s or sooner "
-                "partitions=%s why=%s",
-                LONGEST_WAIT_S, sorted(blocked), next(iter(blocked.values())),
-            )  # fmt: skip
+                "the local store can't be used: mend what keeps it from working. It is kept, and "
+                "tried again by itself",
+                extra={
+                    "retry_within_s": LONGEST_WAIT_S,
+                    "partitions": sorted(blocked),
+                    "why": next(iter(blocked.values())),
+                },
+            )
 
 
 @dataclass(slots=True)

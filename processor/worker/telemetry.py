@@ -22,10 +22,13 @@ Example = TypeVar("Example")
 INTERVAL_MS: Final = 60_000
 MOST_KINDS: Final = 100  # remembered at a time; those beyond are one kind
 
+_REFUSED: Final = (
+    "Salesforce refused rows for good, and their Tasks keep an older status: mend what the reason "
+    "names; the rows are in the dead-letter topic"
+)
 JOINING_S: Final = 5.0  # a join that takes longer waits for somebody
 JOINING_EVERY_S: Final = 15.0
 DOUBT_EVERY_S: Final = 60.0
-_BEYOND: Final = ("any", "other")
 
 
 class Rarely(Generic[What, Example]):
@@ -67,13 +70,24 @@ class _Place(NamedTuple):
     offset: int | None
 
 
+class _Kind(NamedTuple):
+    """Dead letters that are told together."""
+
+    stage: str
+    reason: str
+    partition: int
+
+
+_BEYOND: Final = _Kind("any", "other", -1)
+
+
 class CommitCounter:
     """Tells what was committed."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self.events = self.dead_letters = 0
-        self._dead_letters = Rarely[tuple[str, str], _Place](_BEYOND)
+        self._dead_letters = Rarely[_Kind, _Place](_BEYOND)
 
     def count(
         self,
@@ -106,21 +120,16 @@ class CommitCounter:
         self.log(now)
 
     def log(self, now: int) -> None:
-        """A line for each reason of dead letters that is due at `now` (ms)."""
-        for (stage, reason), count, (partition, offset) in self._dead_letters.due(now):
-            if stage == "salesforce":
+        """A line for each partition and reason of dead letters that is due at `now` (ms)."""
+        for (stage, reason, _), count, (partition, offset) in self._dead_letters.due(now):
+            fields = {"stage": stage, "reason": reason, "partition": partition}
+            if offset is None:
                 # The Task goes on showing something else, until somebody does something.
-                log.error(
-                    "Salesforce has refused rows for good: reason=%s rows=%d partition=%d "
-                    "(see the dead-letter topic)",
-                    reason, count, partition,
-                )  # fmt: skip
+                log.error(_REFUSED, extra=fields | {"rows": count})
             else:
                 log.warning(
-                    "events became dead letters: stage=%s reason=%s events=%d partition=%d "
-                    "offset=%s",
-                    stage, reason, count, partition, offset,
-                )  # fmt: skip
+                    "events became dead letters", extra=fields | {"events": count, "offset": offset}
+                )
 
     def _count_dead_letters(
         self, partition: int, batch: Sequence[RawRecord], decided: Plan
@@ -130,10 +139,11 @@ class CommitCounter:
             for index, why in rejected:
                 self._meter.rejected(stage, why.reason, 1)
                 place = _Place(partition, batch[index].offset())
-                self._dead_letters.add((stage, why.reason), place)
+                self._dead_letters.add(_Kind(stage, why.reason, partition), place)
         for _, settlement in decided.refused:
             self._meter.rejected("salesforce", settlement.reason, 1)
-            self._dead_letters.add(("salesforce", settlement.reason), _Place(partition, None))
+            kind = _Kind("salesforce", settlement.reason, partition)
+            self._dead_letters.add(kind, _Place(partition, None))
 
 
 class StopReasons:
@@ -149,7 +159,10 @@ class StopReasons:
     def tell(self, now: int) -> None:
         """What is due at `now` (ms)."""
         for what, rows, _ in self._reasons.due(now):
-            log.error("salesforce accepts no row: %s rows=%d", what, rows)
+            log.error(
+                "Salesforce accepts no row until somebody acts on the cause",
+                extra={"rows": rows, "why": what},
+            )
 
 
 class Waits:
@@ -170,9 +183,9 @@ class Waits:
         if now_s >= self._tell_joining_at_s:
             self._tell_joining_at_s = now_s + JOINING_EVERY_S
             log.info(
-                "waiting to be taken into the consumer group for_s=%.0f: it waits for all its "
-                "members, and for one that died until KAFKA__SESSION_TIMEOUT_S is over",
-                now_s - self._outside_since_s,
+                "waiting to be taken into the consumer group: the group waits for all its members, "
+                "and for one that died until PROCESSOR_KAFKA__SESSION_TIMEOUT_S is over",
+                extra={"for_s": round(now_s - self._outside_since_s)},
             )
 
     def owing(self, now_s: float, owed: OwedCount, next_due_ms: int | None) -> None:
@@ -183,10 +196,10 @@ class Waits:
             self._tell_doubt_at_s = now_s + DOUBT_EVERY_S
             due = datetime.fromtimestamp(next_due_ms / 1000, UTC)
             log.info(
-                "all rows that are owed wait to be read back, because Salesforce may have been "
-                "sent an older value too: rows=%d next=%s (SALESFORCE__UNKNOWN_AFTER_S)",
-                owed.total, f"{due:%Y-%m-%dT%H:%M:%SZ}",
-            )  # fmt: skip
+                "all rows owed wait to be read back, because Salesforce may have been sent an "
+                "older value too (PROCESSOR_SALESFORCE__UNKNOWN_AFTER_S)",
+                extra={"rows": owed.total, "next_at": f"{due:%Y-%m-%dT%H:%M:%SZ}"},
+            )
 
 
 class Gauges:

@@ -19,10 +19,9 @@ from processor.ports import RawRecord
 log = logging.getLogger(__name__)
 
 _OPENED: Final = (
-    "most of the recent events can't be decoded: partition=%d first_offset=%d reasons=%s. They "
-    "are in the dead-letter topic. Nothing is lost: this partition is read on at %d events a "
-    "minute, until good events prevail. Mend the producer or the schema; or, to let all "
-    "through at once, start with PROCESSOR_BREAKER__ENABLED=false"
+    "most recent events of the partition can't be decoded, and became dead letters: mend the "
+    "producer or the schema. Nothing is lost: the partition is read on slowly until good events "
+    "prevail; to let all through at once, start with PROCESSOR_BREAKER__ENABLED=false"
 )
 
 
@@ -89,7 +88,10 @@ class Throttle:
         self._breaker = later
         if not later.is_open:
             if was_open:
-                log.info("good events prevail: at full speed again partition=%d", self._partition)
+                log.info(
+                    "good events prevail: the partition is read at full speed again",
+                    extra={"partition": self._partition},
+                )
             return
         if not was_open:
             self._slot = self._new_slot(now_s)._replace(left=0)
@@ -110,6 +112,11 @@ class Throttle:
         reasons = Counter(reason for _, reason in bad)
         if self._rules is not None:
             log.error(
-                _OPENED, self._partition, bad[0][0], dict(reasons.most_common()),
-                self._rules.events_per_minute,
-            )  # fmt: skip
+                _OPENED,
+                extra={
+                    "partition": self._partition,
+                    "first_offset": bad[0][0],
+                    "reasons": dict(reasons.most_common()),
+                    "events_per_minute": self._rules.events_per_minute,
+                },
+            )

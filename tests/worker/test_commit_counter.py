@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from processor.errors import Rejected
 from processor.runtime.metrics import Metrics
 from processor.worker.telemetry import INTERVAL_MS, MOST_KINDS, CommitCounter, Rarely, StopReasons
 from tests.kafka.avro.avro_kit import Record
+from tests.support.log_lines import line_of
 from tests.support.states import NOW, state
 
 
@@ -38,7 +41,7 @@ class At(Record):
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    found = [(record.levelname, record.getMessage()) for record in caplog.records]
+    found = [(r.levelname, line_of(r).partition('" ')[2]) for r in caplog.records]
     caplog.clear()
     return found
 
@@ -57,20 +60,29 @@ def test_dead_letters_are_told_at_once_and_then_once_a_minute_by_their_reason(
     )
     for _ in range(4):
         tally.count({3: batch}, {3: decided}, NOW)
-    events, rows = "events became dead letters: ", "Salesforce has refused rows for good: "
-    where = "partition=3 (see the dead-letter topic)"
     assert lines(caplog) == [
-        ("WARNING", f"{events}stage=decode reason=bad_magic events=2 partition=3 offset=42"),
-        ("WARNING", f"{events}stage=collapse reason=too_late events=1 partition=3 offset=49"),
-        ("ERROR", f"{rows}reason=ENTITY_IS_DELETED rows=200 {where}"),
+        ("WARNING", "stage=decode reason=bad_magic partition=3 events=2 offset=42"),
+        ("WARNING", "stage=collapse reason=too_late partition=3 events=1 offset=49"),
+        ("ERROR", "stage=salesforce reason=ENTITY_IS_DELETED partition=3 rows=200"),
     ]
     tally.log(NOW + 59_999)
     assert lines(caplog) == []
     tally.log(NOW + 60_000)
-    told = [text.partition(" partition=")[0] for _, text in lines(caplog)]
-    assert [text.rpartition("=")[2] for text in told] == ["6", "3", "600"]
+    told = [re.search(r"(events|rows)=(\d+)", text) for _, text in lines(caplog)]
+    assert [found and found[2] for found in told] == ["6", "3", "600"]
     tally.log(NOW + 180_000)
     assert lines(caplog) == []
+
+
+def test_dead_letters_of_one_reason_are_told_of_each_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else the line of partition 3 would hide behind that of partition 0."""
+    tally = CommitCounter(Metrics(CollectorRegistry()))
+    batches = {partition: [At(None, 40)] for partition in (0, 3)}
+    plans = {p: Plan(rejected=[(0, Rejected("bad_magic", "0xff"))]) for p in batches}
+    tally.count(batches, plans, NOW)
+    assert [vars(record)["partition"] for record in caplog.records] == [0, 3]
 
 
 def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,7 +91,7 @@ def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptu
     for _ in range(800):
         reasons.add("fix it")
     reasons.tell(NOW)
-    assert lines(caplog) == [("ERROR", "salesforce accepts no row: fix it rows=800")]
+    assert lines(caplog) == [("ERROR", 'rows=800 why="fix it"')]
 
 
 @given(st.lists(st.tuples(st.integers(0, 120), st.integers(1, 5), st.integers(0, 50_000))))

@@ -16,6 +16,7 @@ from processor.worker.restoration import (
     Restoration,
     Restorations,
 )
+from tests.support.log_lines import line_of
 from tests.support.memory_store import MemoryStore
 from tests.support.rules import RULES
 from tests.support.states import settled
@@ -163,10 +164,20 @@ def test_many_blocked_partitions_are_one_error_line_every_so_often(
     bench.store.fails = {partition: blocked(partition) for partition in range(100)}
     with caplog.at_level(logging.ERROR):
         bench.turn(HOUR_S)
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [line_of(record) for record in caplog.records]
     assert 1 <= len(lines) <= HOUR_S / TELL_BLOCKED_EVERY_S + 1
     assert "the disk of STATE__DIR is full" in lines[0]
-    assert "partitions=[0, 1, 2" in lines[-1]
+    assert "partitions=[0,1,2," in lines[-1]
+
+
+def test_each_blocked_partition_has_a_line_of_its_own_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = Bench(*range(3))
+    bench.store.fails = {partition: blocked(partition) for partition in (0, 2)}
+    bench.turn(HOUR_S)
+    told = [record for record in caplog.records if "partition waits" in record.getMessage()]
+    assert [vars(record)["partition"] for record in told] == [0, 2]
 
 
 def test_the_loop_may_wait_while_nothing_can_be_done() -> None:

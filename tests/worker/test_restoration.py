@@ -18,6 +18,7 @@ from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
 from processor.worker.restoration import Restoration
 from tests.contracts.test_store import StoppedClock
+from tests.support.log_lines import line_of
 from tests.support.rules import RULES
 from tests.support.states import NOW, state
 
@@ -101,8 +102,8 @@ def test_a_status_that_the_store_cannot_hold_is_skipped_and_the_others_are_not(
     assert log.restores == 1
     assert sorted(row.message_id for row in store.owed_rows(0)) == ["first", "last"]
     [record] = caplog.records
-    assert f"partition=0 reason={reason} message_id=" in record.getMessage()
-    assert len(record.getMessage()) < 400
+    assert f"partition=0 reason={reason} message_id=" in line_of(record)
+    assert len(line_of(record)) < 400
 
 
 def test_a_status_that_was_erased_since_is_no_error(
