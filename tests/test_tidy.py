@@ -28,6 +28,7 @@ from tests.tidy import (
     module_name,
     parse,
     prints,
+    prose_logs,
     python_files,
     text_files,
     unused_names,
@@ -88,7 +89,7 @@ def test_nothing_is_there_for_the_tests_alone(package: dict[str, ast.Module]) ->
     assert sorted(unused) == sorted(TESTS_ALONE)
 
 
-@pytest.mark.parametrize("rule", [impure_calls, broad_excepts, prints])
+@pytest.mark.parametrize("rule", [impure_calls, broad_excepts, prints, prose_logs])
 def test_the_package_keeps_the_rule(rule: object) -> None:
     assert callable(rule)
     complaints = [
@@ -232,6 +233,20 @@ def test_the_import_rule_knows_right_from_wrong(
         (broad_excepts, "try:\n    f()\nexcept BaseException:\n    clean_up()"),
         (broad_excepts, "try:\n    f()\nexcept:\n    pass"),
         (prints, "print('x')"),
+        (prose_logs, "log.info('running partition=%d', 3)"),
+        (prose_logs, "log.info(f'running partition={partition}')"),
+        (prose_logs, "log.info('running partition={}'.format(partition))"),
+        (prose_logs, "_log.error('why: %s' % why)"),
+        (prose_logs, "self._log.debug('partition ' + name)"),
+        (prose_logs, "log.log(logging.INFO, '%s', why)"),
+        (prose_logs, "log.warning(why)"),
+        (prose_logs, "TEXT = 'running partition=%d'\nlog.warning(TEXT)"),
+        (prose_logs, "TEXT = f'running {partition}'\nlog.warning(TEXT)"),
+        (prose_logs, "logging.getLogger(__name__).warning(str(failure))"),
+        (prose_logs, "logging.warning('of %s', name)"),
+        (prose_logs, "log.info('running', extra={'name': 3})"),
+        (prose_logs, "log.info('running', extra={'level': 3})"),
+        (prose_logs, "log.info('running', extra=fields | {'for so long': 3})"),
         (mocks, "from unittest.mock import Mock"),
         (mocks, "import unittest.mock as m"),
         (long_functions, "def f():\n" + "    x = 1\n" * MAX_FUNCTION_LINES),
@@ -240,6 +255,19 @@ def test_the_import_rule_knows_right_from_wrong(
 def test_each_rule_finds_what_breaks_it(rule: object, source: str) -> None:
     assert callable(rule)
     assert len(list(rule("processor.core.plan", ast.parse(source)))) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "log.info('running', extra={'partition': 3, 'why': failure})",
+        "log.log(logging.INFO, 'running', extra=fields | {'rows': 3})",
+        "TEXT: Final = 'half of it is bad'\nlog.error(TEXT, exc_info=error)",
+        "math.log(f'{x}')",
+    ],
+)
+def test_a_log_line_with_fields_keeps_the_rule(source: str) -> None:
+    assert list(prose_logs("processor.kafka.source", ast.parse(source))) == []
 
 
 def test_a_circle_is_found_also_in_functions_and_under_type_checking() -> None:

@@ -7,6 +7,7 @@ breaks it (`test_tidy.py`).
 from __future__ import annotations
 
 import ast
+import logging
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,6 +65,14 @@ UNTIMED = ("processor.core", WORKER)  # time and chance reach these as arguments
 CLOCKS_AND_DICE = frozenset(["random", "secrets", "time", "uuid"])
 IMPURE_CALLS = frozenset(["breakpoint", "exec", "eval", "input", "open", "print"])
 NOW = re.compile(r"(^|\.)(datetime\.(now|utcnow|today)|date\.today)$")
+
+LOGGERS = frozenset(["log", "_log", "logger", "_logger"])
+LOG_CALLS = frozenset("debug info warning error exception critical log".split())
+LOG_KEYWORDS = frozenset("extra exc_info stack_info stacklevel".split())
+PLACEHOLDER = re.compile(r"%[-#0+.\d]*[a-zA-Z(]|\{")
+NO_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | frozenset(
+    "asctime error level logger message time".split()
+)  # of a record itself, or of every line
 
 TEXT_SUFFIXES = frozenset(
     ".avsc .cfg .ini .json .jsonl .lock .md .py .sh .toml .txt .yaml .yml".split()
@@ -167,6 +176,59 @@ def prints(module: str, tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "print":
             yield f"{module}:{node.lineno} prints"
+
+
+def _log_calls(tree: ast.AST) -> Iterator[tuple[ast.Call, list[ast.expr]]]:
+    """Each call of a logger, with what it is to say."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=logger, attr=attr)) if attr in LOG_CALLS:
+                called = ast.unparse(logger)
+                if called.split(".")[-1] in LOGGERS or called.startswith("logging"):
+                    yield node, node.args[1:] if attr == "log" else node.args
+
+
+def _sentence(said: ast.expr, tree: ast.AST) -> str | None:
+    """A literal, also one with a name in capitals; None: anything else."""
+    if isinstance(said, ast.Name) and said.id.isupper():
+        for node in ast.walk(tree):
+            match node:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name), value=ast.Constant(value=str(text)))
+                    | ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text)))
+                ) if name == said.id:
+                    return text
+    if isinstance(said, ast.Constant) and isinstance(said.value, str):
+        return said.value
+    return None
+
+
+def _fields(extra: ast.expr) -> Iterator[str]:
+    """The names in a dictionary, or in several that are joined by `|`."""
+    match extra:
+        case ast.Dict(keys=keys):
+            yield from (str(key.value) for key in keys if isinstance(key, ast.Constant))
+        case ast.BinOp(left=left, right=right):
+            yield from _fields(left)
+            yield from _fields(right)
+
+
+def prose_logs(module: str, tree: ast.AST) -> Iterator[str]:
+    """Log lines in whose text values are hidden: nobody can select them by a field. The sentence is
+    a constant, and what varies is in `extra`, under a name of its own.
+    """
+    for node, arguments in _log_calls(tree):
+        place = f"{module}:{node.lineno}"
+        sentence = _sentence(arguments[0], tree) if len(arguments) == 1 else None
+        if sentence is None or PLACEHOLDER.search(sentence):
+            yield f"{place} logs a sentence that is no constant: put values into extra"
+        for keyword in node.keywords:
+            if keyword.arg not in LOG_KEYWORDS:
+                yield f"{place} logs with {keyword.arg}: put it into extra"
+            elif keyword.arg == "extra":
+                for name in _fields(keyword.value):
+                    if name in NO_FIELDS or not name.isidentifier():
+                        yield f"{place} logs a field that can't be called {name}"
 
 
 def mocks(module: str, tree: ast.AST) -> Iterator[str]:
