@@ -39,8 +39,8 @@ class Settlements:
         return verify
 
     def superseded(self, ids: Iterable[str]) -> None:
-        """A newer version of a row in hand is owed: its result must be settled at once."""
-        self._superseded.update(ids)
+        """A newer version of these is owed: the result of one in hand must be settled at once."""
+        self._superseded.update(message_id for message_id in ids if message_id in self._in_hand)
 
     def of(self, ids: Collection[str] | None) -> list[Settlement]:
         """The settlements of these messages, or (None) all."""

@@ -104,6 +104,16 @@ def what_was_put_off_is_urgent_no_more(partition: Partition) -> None:
     assert not partition.settlements.urgent
 
 
+def what_was_settled_already_is_not_superseded(partition: Partition) -> None:
+    partition.hand_over("m")
+    partition.take(Settled())
+    partition.settlements.superseded(["m"])
+    partition.publish("m")
+    partition.hand_over("m", version=2)
+    partition.take(Settled(), version=2)
+    assert not partition.settlements.urgent
+
+
 def a_row_that_is_put_off_waits_for_nothing_and_is_out_of_hand(partition: Partition) -> None:
     partition.hand_over("m")
     assert partition.take(Unknown("timeout")) is not None
@@ -160,6 +170,7 @@ SCENARIOS: Final[dict[str, Callable[[Partition], None]]] = {
         what_is_refused_is_urgent_until_it_is_published,
         what_a_newer_version_waits_for_is_urgent_once,
         what_was_put_off_is_urgent_no_more,
+        what_was_settled_already_is_not_superseded,
         a_row_that_is_put_off_waits_for_nothing_and_is_out_of_hand,
         a_settled_row_is_out_of_hand,
         a_result_of_a_row_that_is_not_in_hand_is_nothing,
@@ -193,6 +204,8 @@ MUTANTS: Final = [
            "what_a_newer_version_waits_for_is_urgent_once"),
     Mutant("put off, and superseded for ever", "self._superseded.discard(result.message_id)",
            "pass", "what_was_put_off_is_urgent_no_more"),
+    Mutant("settled already, and superseded", "message_id in self._in_hand)", "True)",
+           "what_was_settled_already_is_not_superseded"),
     Mutant("the last to wait dates the others", "if self.oldest_at is None:", "if True:",
            "the_first_to_wait_dates_the_others"),
     Mutant("urgent for ever", "self.oldest_at, self.urgent = None, False", "self.oldest_at = None",
