@@ -20,36 +20,41 @@ from processor.commands.exit_codes import (
 from processor.errors import ConfigError, StopProcessing, Unavailable
 
 _DESCRIPTION = """\
-Carries SMS delivery reports from Kafka to Salesforce Tasks: one true status per message.
+Shows on Salesforce Tasks what became of each SMS: delivery reports from Kafka are collapsed into
+one status per message.
 
-  processor demo             see the whole job at work, here, with nothing to install
-  processor check            are the broker, the topics, the registry and the org as they must be?
-  processor run              process events until told to stop (SIGTERM, SIGINT)
+  processor demo             run the whole pipeline on this machine, with nothing to install
+  processor check            check that Kafka, the registry and the org are ready for `run`
+  processor run              process events until stopped by SIGTERM or SIGINT
 
-Settings come from a TOML file (--config) and the environment (PROCESSOR_KAFKA__GROUP_ID=...);
+Settings come from a TOML file (--config) and from the environment (PROCESSOR_KAFKA__GROUP_ID=...);
 `processor settings` lists them with their defaults.
 """
 
 _REKEY = """\
-Each record of RAW_TOPIC goes to KAFKA__EVENTS_TOPIC, exactly once, with the message id as its key;
-value, headers and timestamp stay. What can't be decoded goes there under its old key, and becomes
-a dead letter of `processor run`; where that is most of the first records, nothing is copied: it is
-the wrong topic, most likely. Several processes share the partitions. Both topics have to be
-there, and the one that is written must keep records of that age (retention.ms).
+Each record of RAW_TOPIC is copied exactly once to KAFKA__EVENTS_TOPIC, with the message id as its
+key. Value, headers and timestamp stay the same. A record that cannot be decoded keeps its old key
+and becomes a dead letter of `processor run`. If most of the first records cannot be decoded,
+RAW_TOPIC is probably the wrong topic, and nothing is copied.
 
-Partitions are copied side by side, not in the order of time: where the backlog is older than
-STATE__RETENTION_S, set that longer until `processor run` has read it, or late reports of messages
-that it has not seen become dead letters (too_late).
+Several processes share the partitions. Both topics have to exist, and KAFKA__EVENTS_TOPIC has to
+keep records that are as old as the oldest one of RAW_TOPIC (retention.ms).
+
+Partitions are copied in parallel, not in the order of time. If the backlog is older than
+STATE__RETENTION_S, set that to more than its age until `processor run` has read it. Otherwise late
+reports of messages that it has not seen yet become dead letters (too_late).
 """
 
 _FORGET = """\
-Stop every process of the group first: an owner would write the message again from its local
-store. Then this writes a tombstone to the status topic, in the partition where the message is,
-and each process drops the message from its store when it starts. The broker removes the older
-records of the message when it compacts the topic (after segment.ms, a day by default).
+Stop every process of the consumer group first; otherwise the process that owns the message would
+write it again from its local store. The command then writes a tombstone to the status topic, in the
+partition of the message. Each process removes the message from its local store when it starts. The
+broker removes the older records of the message when it compacts the topic (after segment.ms, which
+is one day in a topic that `run` has created).
 
-Not touched: events of the message in the events topic (if they are read again, or new ones come,
-it is known again), its dead letters, and the Task in Salesforce. Those are yours to remove.
+Three places are not touched, and are yours to clean up: the message's events in the events topic
+(if they are read again, or new ones arrive, the message is known again), its dead letters, and the
+Task in Salesforce.
 """
 
 
@@ -84,16 +89,26 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version("sms-status-processor"))
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     parser.set_defaults(command=_helping(parser))
-    _run(_with_config(commands, "run", "process events until told to stop"))
-    _check(_with_config(commands, "check", "check the broker, topics, registry and org"))
-    _produce(_with_config(commands, "produce", "delivery reports (JSON Lines) -> the events topic"))
-    _rekey(_with_config(commands, "rekey", "copy events to a topic that is keyed by message id"))
-    _forget(_with_config(commands, "forget", "erase one message (personal-data requests)"))
+    _run(_with_config(commands, "run", "process events until stopped"))
+    _check(
+        _with_config(
+            commands, "check", "check that Kafka, the registry and the org are ready for run"
+        )
+    )
+    _produce(
+        _with_config(commands, "produce", "write delivery reports (JSON Lines) to the events topic")
+    )
+    _rekey(_with_config(commands, "rekey", "copy events to the events topic, keyed by message id"))
+    _forget(
+        _with_config(commands, "forget", "erase one message (for requests to delete personal data)")
+    )
     _schemas(commands)
-    _health(_with_config(commands, "health", "ask the process on this machine whether it is well"))
-    _demo(commands.add_parser("demo", help="the whole job on a sandbox broker and org"))
-    _codes(commands.add_parser("codes", help="the catalogue of status codes"))
-    settings = commands.add_parser("settings", help="every setting, its type and default")
+    _health(_with_config(commands, "health", "check that the process on this machine is healthy"))
+    _demo(commands.add_parser("demo", help="run the whole pipeline with a sandbox broker and org"))
+    _codes(commands.add_parser("codes", help="list the status codes"))
+    settings = commands.add_parser(
+        "settings", help="list the settings with type, default and meaning"
+    )
     settings.set_defaults(command=_settings_command)
     return parser
 
@@ -118,7 +133,7 @@ def _seconds(text: str) -> float:
 def _with_config(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, what: str
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=what, description=what.capitalize() + ".")
+    parser = commands.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
     parser.add_argument("--config", metavar="FILE", help="TOML file (default: $PROCESSOR_CONFIG)")
     return parser
 
@@ -127,13 +142,14 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--once",
         action="store_true",
-        help="read to the end that was there at the start, wait until nothing is owed, and exit",
+        help="read the events that exist at the start, wait until Salesforce has confirmed every "
+        "row, and exit",
     )
     parser.add_argument(
         "--timeout",
         type=_seconds,
         metavar="SECONDS",
-        help="with --once: exit with 1 when something is still owed after so long",
+        help="with --once: exit with 1 if rows are still unconfirmed after SECONDS",
     )
 
     def command(options: argparse.Namespace) -> int:
@@ -141,7 +157,7 @@ def _run(parser: argparse.ArgumentParser) -> None:
 
         if options.timeout is not None and not options.once:
             parser.error(
-                "--timeout is only for --once; without it, run goes on until it is stopped"
+                "--timeout is only for --once; without --once, run goes on until it is stopped"
             )
         return run(options.config, once=options.once, timeout_s=options.timeout)
 
@@ -158,12 +174,15 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 
 def _produce(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="one JSON report a line; - reads stdin")
+    parser.add_argument(
+        "file", metavar="FILE", help="file with one JSON report per line; - reads standard input"
+    )
     parser.add_argument(
         "--keep-time",
         action="store_true",
-        help="records carry the reports' own times: for a backfill of old reports (a topic whose "
-        "retention.ms is shorter than they are old deletes them at once)",
+        help="give each Kafka record the time of its report instead of the current time, to "
+        "backfill old reports (retention.ms of the topic must exceed their age, or Kafka deletes "
+        "them at once)",
     )
 
     def command(options: argparse.Namespace) -> int:
@@ -177,18 +196,20 @@ def _produce(parser: argparse.ArgumentParser) -> None:
 def _rekey(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _REKEY
-    parser.add_argument("raw_topic", metavar="RAW_TOPIC", help="copy from here")
+    parser.add_argument("raw_topic", metavar="RAW_TOPIC", help="topic to copy from")
     parser.add_argument(
-        "--group", metavar="GROUP", help="the group that reads (default: KAFKA__GROUP_ID-rekey)"
+        "--group",
+        metavar="GROUP",
+        help="consumer group that reads RAW_TOPIC (default: KAFKA__GROUP_ID-rekey)",
     )
     parser.add_argument(
-        "--once", action="store_true", help="copy to the end that is there, and exit"
+        "--once", action="store_true", help="copy the records that exist at the start, and exit"
     )
     parser.add_argument(
         "--undecodable",
         action="store_true",
-        help="go on though most of the first records can't be decoded (else it refuses: a wrong "
-        "topic would fill the events topic)",
+        help="copy even if most of the first records cannot be decoded (by default this is "
+        "refused, so that a wrong RAW_TOPIC does not fill the events topic)",
     )
 
     def command(options: argparse.Namespace) -> int:
@@ -208,7 +229,7 @@ def _rekey(parser: argparse.ArgumentParser) -> None:
 def _forget(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _FORGET
-    parser.add_argument("message_id", metavar="MESSAGE_ID")
+    parser.add_argument("message_id", metavar="MESSAGE_ID", help="id of the message to erase")
 
     def command(options: argparse.Namespace) -> int:
         from processor.commands.forget.command import forget
@@ -219,10 +240,10 @@ def _forget(parser: argparse.ArgumentParser) -> None:
 
 
 def _schemas(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    group = commands.add_parser("schemas", help="the Avro schemas")
+    group = commands.add_parser("schemas", help="register the Avro schemas")
     verbs = group.add_subparsers(title="commands", metavar="COMMAND")
     group.set_defaults(command=_helping(group))
-    register = _with_config(verbs, "register", "register the schemas with the Schema Registry")
+    register = _with_config(verbs, "register", "register the Avro schemas with the Schema Registry")
 
     def command(options: argparse.Namespace) -> int:
         from processor.commands.schemas import register
@@ -249,7 +270,9 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _codes(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="one JSON array")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON array instead of a table"
+    )
 
     def command(options: argparse.Namespace) -> int:
         from processor.commands.catalogue import show_codes
