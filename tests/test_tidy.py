@@ -31,6 +31,7 @@ from tests.tidy import (
     prose_logs,
     python_files,
     text_files,
+    texts,
     unused_names,
 )
 
@@ -141,12 +142,6 @@ def reasons_raised(tree: ast.AST) -> Iterator[str]:
             reason = node.args[0]
             if isinstance(reason, ast.Constant):
                 yield str(reason.value)
-
-
-def texts(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield node.value
 
 
 def test_every_reason_for_a_dead_letter_is_listed() -> None:

@@ -265,6 +265,13 @@ def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Every string in the code."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
 def import_graph(modules: Mapping[str, ast.Module]) -> dict[str, set[str]]:
     """Which modules each module of the package imports, also inside functions and for types."""
     graph = {}

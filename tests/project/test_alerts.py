@@ -16,6 +16,7 @@ import yaml
 from processor.runtime.metrics import describe_metrics
 from tests.project.test_docs import OPERATIONS, ROOT, boxes
 from tests.support.needs import do_without
+from tests.tidy import parse, python_files, texts
 
 PARTS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 SERIES = re.compile(r"sms_processor_\w+")
@@ -56,6 +57,13 @@ def test_every_metric_that_is_named_exists() -> None:
     known |= {f"{info.name}_count" for info in describe_metrics() if info.type == "histogram"}
     assert set(SERIES.findall(OPERATIONS.read_text())) - {"sms_processor_"} <= known
     assert [name for name, rule in recommended().items() if not SERIES.search(rule["expr"])] == []
+
+
+def test_every_log_line_that_is_quoted_exists() -> None:
+    quoted = re.findall(r"\bline\s`([^`]+)`", OPERATIONS.read_text())
+    written = {text for path in python_files("processor") for text in texts(parse(path))}
+    assert len(quoted) > len(recommended())
+    assert [line for line in quoted if not any(text.startswith(line) for text in written)] == []
 
 
 def promtool(rules: list[dict[str, Any]], story: dict[str, Any], folder: Path) -> None:
