@@ -14,10 +14,11 @@ from importlib.metadata import version
 from processor.commands.exit_codes import (
     EXIT_CONFIG,
     EXIT_INTERRUPTED,
-    EXIT_UNAVAILABLE,
     EXIT_WRONG,
+    EXPECTED,
+    exit_code,
 )
-from processor.errors import ConfigError, StopProcessing, Unavailable
+from processor.errors import StopProcessing
 
 _DESCRIPTION = """\
 Shows on Salesforce Tasks what became of each SMS: delivery reports from Kafka are collapsed into
@@ -64,15 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
-    except ConfigError as error:
-        print(f"processor: {error}", file=sys.stderr)
-        return EXIT_CONFIG
-    except StopProcessing as error:
-        print(f"processor: stopped: {error}", file=sys.stderr)
-        return EXIT_WRONG
-    except Unavailable as error:
-        print(f"processor: {error}", file=sys.stderr)
-        return EXIT_UNAVAILABLE
+    except EXPECTED as error:
+        stopped = "stopped: " if isinstance(error, StopProcessing) else ""
+        print(f"processor: {stopped}{error}", file=sys.stderr)
+        return exit_code(error)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

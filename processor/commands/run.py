@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from processor.commands.exit_codes import EXIT_INTERRUPTED, EXIT_WRONG
+from processor.commands.exit_codes import EXIT_INTERRUPTED, EXIT_WRONG, EXPECTED, exit_code
 from processor.commands.loading import load
 from processor.runtime.logs import log_uncaught, set_up_logging
 from processor.runtime.machine import prepare
@@ -36,6 +36,16 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     settings = load(config, needs=("kafka", "salesforce"))
     set_up_logging(settings.log.level, settings.log.format)
     log_uncaught()
+    try:
+        return _run(settings, once=once, timeout_s=timeout_s)
+    except EXPECTED as error:
+        if settings.log.format != "json":
+            raise  # it is told as with any other command
+        log.error("ended by an error: see why, and start again", extra={"why": error})
+        return exit_code(error)
+
+
+def _run(settings: Settings, *, once: bool, timeout_s: float | None) -> int:
     stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
     prepare()
     from processor.commands.compose import compose  # takes a while: signals are heard already
