@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from processor.cli import main
-from processor.config.load import setting_names
+from processor.config.schema import known_settings
 
 
 def test_codes_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,7 +35,7 @@ def test_codes_as_json_can_be_read_by_a_program(capsys: pytest.CaptureFixture[st
 def test_settings_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings"]) == 0
     printed = capsys.readouterr().out
-    assert [name for name in setting_names() if f"PROCESSOR_{name}\n" not in printed] == []
+    assert [name for name in known_settings() if f"PROCESSOR_{name}\n" not in printed] == []
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_missing_settings_exit_with_2_and_say_which(
     command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in setting_names():
+    for name in known_settings():
         monkeypatch.delenv(f"PROCESSOR_{name}", raising=False)
     assert main(command) == 2
     wanted = "SCHEMA_REGISTRY__URL" if command[0] == "schemas" else "KAFKA__BOOTSTRAP_SERVERS"

@@ -43,7 +43,7 @@ LAYERS = {
     "processor.core": layer("errors"),
     "processor.ports": layer("core errors"),
     WORKER: layer("core ports errors"),
-    "processor.config": layer("core errors"),
+    "processor.config": layer("core errors", "pydantic pydantic_core pydantic_settings"),
     "processor.runtime": layer("core ports errors", "prometheus_client"),
     # The edges: each with its own library, none with another edge.
     "processor.kafka": layer("core ports errors", "confluent_kafka fastavro httpx2"),

@@ -1,71 +1,43 @@
 """Typed settings, from a TOML file and the environment; the environment wins.
 
 The setting KAFKA__GROUP_ID is `group_id` in the table `[kafka]` of the file, and the variable
-PROCESSOR_KAFKA__GROUP_ID. `load_settings` reports everything that is wrong at once.
+PROCESSOR_KAFKA__GROUP_ID. A secret may also be in a file of its own. Everything that is wrong is
+reported at once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import NamedTuple
+
+from pydantic import ValidationError
 
 from processor.config.checks import cross_check, missing
-from processor.config.kinds import Kind, WrongValueError
+from processor.config.schema import known_settings
+from processor.config.sentences import sentence
 from processor.config.settings import Salesforce, Settings
 from processor.config.sources import (
     CONFIG_VARIABLE,
+    SECRETS_VARIABLE,
     Found,
-    from_environment,
-    from_file,
+    SecretsDirectory,
+    Source,
+    TomlFile,
+    Variables,
+    beside,
     place,
-    unknown_setting,
 )
 from processor.errors import ConfigError
 
 
-class SettingInfo(NamedTuple):
-    """A row of the table of settings."""
+class Loaded(NamedTuple):
+    """Settings, and where each that is not a default was written."""
 
-    name: str
-    type: str
-    default: str
-    help: str
-
-
-def _declared() -> dict[str, tuple[str, Field[Any]]]:
-    """Every setting's name -> its section and field."""
-    return {
-        f"{section}__{item.name}".upper(): (section, item)
-        for section, cls in get_type_hints(Settings).items()
-        for item in fields(cls)
-    }
-
-
-def setting_names() -> list[str]:
-    """KAFKA__BOOTSTRAP_SERVERS and so on, in the order of declaration."""
-    return list(_declared())
-
-
-def describe_settings() -> list[SettingInfo]:
-    """For the README's table and for `processor settings`."""
-    return [
-        SettingInfo(name, item.metadata["kind"].name, _shown(item), item.metadata["help"])
-        for name, (_, item) in _declared().items()
-    ]
-
-
-def _shown(item: Field[Any]) -> str:
-    default = item.default_factory() if item.default_factory is not MISSING else item.default
-    if default is None or default == "":
-        return "-"
-    if isinstance(default, bool | tuple | dict):
-        return json.dumps(default)
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    settings: Settings
+    written: Mapping[str, Found]
 
 
 def load_settings(
@@ -75,6 +47,17 @@ def load_settings(
     needs: Iterable[str] = ("kafka",),
     also: Callable[[Settings], list[str]] | None = None,
 ) -> Settings:
+    """As `load`, the settings alone."""
+    return load(path, environ, needs=needs, also=also).settings
+
+
+def load(
+    path: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    *,
+    needs: Iterable[str] = ("kafka",),
+    also: Callable[[Settings], list[str]] | None = None,
+) -> Loaded:
     """The settings of a file (`path`, else $PROCESSOR_CONFIG, else none) and the environment.
 
     `needs`: what the command can't do without, of kafka, registry, salesforce. `also`:
@@ -84,19 +67,19 @@ def load_settings(
     environ = os.environ if environ is None else environ
     named = path or environ.get(CONFIG_VARIABLE)
     file = Path(named) if named else None
-    problems: list[str] = []
-    found = {} if file is None else from_file(file)
-    found |= from_environment(environ, problems)
-    values, failed = _typed(found, problems)
-    settings = Settings(
-        **{name: cls(**values[name]) for name, cls in get_type_hints(Settings).items()}
-    )
+    sources = _sources(file, environ)
+    settings = _validated(sources)
+    written: dict[str, Found] = {}
+    for source in reversed(sources):
+        written |= source.found
+    problems = [f"{item.where}: {item.problem}" for item in written.values() if item.problem]
+    failed = {name for name, item in written.items() if item.problem}
     more = missing(settings, needs) + cross_check(settings) + (also(settings) if also else [])
     more = [text for text in more if text.partition(":")[0] not in failed]
-    problems += [_placed(text, found, file) for text in more]
+    problems += [_placed(text, written, file) for text in more]
     if problems:
         raise _error(problems)
-    return settings
+    return Loaded(settings, written)
 
 
 def require_salesforce(settings: Settings) -> Salesforce:
@@ -107,25 +90,31 @@ def require_salesforce(settings: Settings) -> Salesforce:
     return settings.salesforce
 
 
-def _typed(
-    found: Mapping[str, Found], problems: list[str]
-) -> tuple[dict[str, dict[str, Any]], set[str]]:
-    """Section -> field -> value, and the names of the settings that could not be read."""
-    declared = _declared()
-    values: dict[str, dict[str, Any]] = {section: {} for section in get_type_hints(Settings)}
-    failed = set()
-    for name, item in found.items():
-        if name not in declared:
-            problems.append(unknown_setting(item, name, declared))
-            continue
-        section, target = declared[name]
-        kind: Kind = target.metadata["kind"]
-        try:
-            values[section][target.name] = kind.read(item.raw)
-        except WrongValueError as error:
-            problems.append(f"{item.where}: {error}")
-            failed.add(name)
-    return values, failed
+def _sources(file: Path | None, environ: Mapping[str, str]) -> list[Source]:
+    """The first one wins."""
+    variables = Variables(environ)
+    sources: list[Source] = [variables]
+    if directory := environ.get(SECRETS_VARIABLE, "").strip():
+        files = SecretsDirectory(Path(directory).expanduser())
+        for name in variables.found.keys() & files.found.keys():
+            variables.refuse(name, beside(files.found[name]))
+        sources.append(files)
+    if file is not None:
+        sources.append(TomlFile(file))
+    return sources
+
+
+def _validated(sources: list[Source]) -> Settings:
+    """Settings of all that can be read; the sources know of the rest what is wrong with it."""
+    try:
+        return Settings(sources)
+    except ValidationError as errors:
+        told = errors.errors(include_url=False, include_input=False)
+    wrong = {"__".join(map(str, error["loc"][:2])).upper(): error for error in reversed(told)}
+    for name, error in wrong.items():
+        source = next(source for source in sources if source.has(name))
+        source.refuse(name, sentence(error, known_settings()[name]))
+    return _validated(sources)
 
 
 def _placed(text: str, found: Mapping[str, Found], file: Path | None) -> str:
@@ -135,8 +124,19 @@ def _placed(text: str, found: Mapping[str, Found], file: Path | None) -> str:
         known = found.get(match[0])
         return place(match[0], file) if known is None else known.where
 
-    names = "|".join(sorted(_declared(), key=len, reverse=True))
-    return re.sub(rf"\b({names})\b", written, text)
+    names = "|".join(sorted(known_settings(), key=len, reverse=True))
+    return re.sub(rf"\b({names})\b", written, _of_option(text, found))
+
+
+def _of_option(text: str, found: Mapping[str, Found]) -> str:
+    """`KAFKA__OPTIONS: acks can't be set` is about KAFKA__OPTIONS__ACKS, if that is what is set."""
+    setting, _, problem = text.partition(": ")
+    for name, item in found.items():
+        if item.option is None or not name.startswith(f"{setting}__"):
+            continue
+        if re.search(rf"(?<![\w.]){re.escape(item.option)}(?![\w.])", problem):
+            return f"{item.where}: {problem}"
+    return text
 
 
 def _error(problems: list[str]) -> ConfigError:

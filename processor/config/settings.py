@@ -1,28 +1,35 @@
-"""The settings by section: type, default, and what each one means."""
+"""The settings by section: type, bounds, default, and what each one means."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final, Literal
 
-from processor.config.kinds import (
-    FLAG,
-    NAMES,
-    OPTIONS,
-    PATH,
-    SECRET,
-    TEXT,
-    TEXTS,
-    URL,
-    Kind,
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from processor.config.values import (
+    ANY_CASE,
+    DECADE_S,
+    NUMBER,
+    File,
+    Flag,
+    NameMap,
+    Names,
     Options,
+    Seconds,
+    SecondsOrZero,
     Secret,
+    Shape,
+    Text,
     Url,
-    matching,
-    one_of,
-    seconds,
-    whole,
 )
 from processor.errors import ConfigError
 
@@ -33,84 +40,80 @@ MAX_BATCH_RECORDS: Final = 1_000_000  # of one call to librdkafka's consume
 MAX_WINDOW_ROWS: Final = 1_000_000  # some hundred MB
 MAX_MAP_BYTES: Final = 1 << 44  # the largest file on ext4
 DEFAULT_FIELDS: Final = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
-_TOPIC: Final = matching(r"[A-Za-z0-9._-]{1,249}", "letters, digits, dots, dashes, underscores")
+
+Topic = Annotated[
+    Text, Shape(r"[A-Za-z0-9._-]{1,249}", "letters, digits, dots, dashes, underscores")
+]
+Domain = Annotated[
+    Text, Shape(r"(?!.*\.salesforce\.com$)[A-Za-z0-9.-]+", "the My Domain prefix only: acme.my")
+]
+ApiVersion = Annotated[Text, Shape(r"\d{2,3}\.0", "such as 66.0")]
+MinuteOrMore = Annotated[float, Field(ge=60, le=DECADE_S), NUMBER]
+BatchRecords = Annotated[int, Field(ge=1, le=MAX_BATCH_RECORDS), NUMBER]
+
+# Dataclasses and not models: `register` is a name that every model has already.
+_SECTION: Final = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
 
-def _about(kind: Kind, meaning: str) -> dict[str, Any]:
-    return {"kind": kind, "help": meaning}
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Kafka:
     """The brokers, the topics, the consumer group."""
 
-    bootstrap_servers: str = field(
-        default="", metadata=_about(TEXT, "brokers to begin with: host:port,host:port")
+    bootstrap_servers: Text = Field(
+        default="", description="the Kafka brokers to connect to first: host:port,host:port"
     )
-    group_id: str = field(
-        default="sms-status-processor", metadata=_about(TEXT, "the consumer group")
+    group_id: Text = Field(
+        default="sms-status-processor",
+        description="the consumer group; all processes that share the work have the same one",
     )
-    events_topic: str = field(
-        default="sms.delivery-events", metadata=_about(_TOPIC, "delivery reports are read here")
+    events_topic: Topic = Field(
+        default="sms.delivery-events", description="the topic that delivery reports are read from"
     )
-    events_partitions: int | None = field(
+    events_partitions: Annotated[int, Field(ge=1, le=10_000), NUMBER] | None = Field(
         default=None,
-        metadata=_about(
-            whole(1, 10_000),
-            "where the events topic is missing it is made with so many; none: it has to be there",
-        ),
+        description="the number of partitions to create the events topic with where it does not "
+        "exist; without this setting the events topic must exist",
     )
-    status_topic: str = field(
+    status_topic: Topic = Field(
         default="sms.delivery-status",
-        metadata=_about(_TOPIC, "statuses are kept here: compacted, keyed by message id"),
+        description="the topic that holds the status of every message: compacted, keyed by "
+        "message id",
     )
-    adopt_statuses_of: tuple[str, ...] = field(
+    adopt_statuses_of: Names = Field(
         default=(),
-        metadata=_about(
-            TEXTS,
-            "owners (group/org/topic id, as the refusal to start names them) whose records in the "
-            "status topic count as this group's: after the group was renamed, the org was "
-            "refreshed, or the topic was copied",
-        ),
+        description="former owners whose records in the status topic this group takes over, as "
+        "group/org/topic id (the refusal to start names them): for a group that was renamed, an "
+        "org that was refreshed, or a topic that was copied",
     )
-    dead_letter_topic: str = field(
+    dead_letter_topic: Topic = Field(
         default="sms.delivery-dead-letters",
-        metadata=_about(_TOPIC, "what can't be used goes here, as it came"),
+        description="the topic for events that can't be used, unchanged, and for rows that "
+        "Salesforce refused",
     )
-    dead_letter_retention_s: float = field(
+    dead_letter_retention_s: MinuteOrMore = Field(
         default=30 * DAY_S,
-        metadata=_about(
-            seconds(60),
-            "a dead letter is kept so long after it was written: where the dead-letter topic is "
-            "missing it is made so, and one that keeps them for less is told",
-        ),
+        description="how long a dead letter is kept after it was written: the dead-letter topic "
+        "is created with this retention, and a topic that exists with a shorter one is reported",
     )
-    group_protocol: str = field(
+    group_protocol: Annotated[Literal["classic", "consumer"], ANY_CASE] = Field(
         default="classic",
-        metadata=_about(one_of("classic", "consumer"), "consumer is the protocol of KIP-848"),
+        description="the consumer group's protocol; consumer is the newer one of KIP-848",
     )
-    transactional_id: str | None = field(
+    transactional_id: Text | None = Field(
         default=None,
-        metadata=_about(
-            TEXT,
-            "a name that stays this instance's over restarts (a StatefulSet pod's name): then a "
-            "restart is up at once; none: a random one",
-        ),
+        description="a name that this instance keeps across restarts (such as the name of its "
+        "StatefulSet pod), so that it can work again at once after a restart; without this "
+        "setting the name is random",
     )
-    session_timeout_s: float = field(
+    session_timeout_s: Annotated[float, Field(ge=0.001, le=MAX_SESSION_S), NUMBER] = Field(
         default=45.0,
-        metadata=_about(
-            seconds(most=MAX_SESSION_S),
-            "a process silent for so long has died; 20 or more; with group_protocol consumer "
-            "the broker decides",
-        ),
+        description="how long a process may be silent before the group takes it for dead: 20 or "
+        "more; with group_protocol consumer the broker decides instead",
     )
-    options: Options = field(
-        default_factory=Options,
-        metadata=_about(
-            OPTIONS,
-            "any librdkafka property (TLS, SASL, ...), save those that correctness depends on",
-        ),
+    options: Options = Field(
+        default=Options(),
+        description="librdkafka properties (TLS, SASL, and so on); those that correctness depends "
+        "on are refused",
     )
 
     @property
@@ -119,141 +122,133 @@ class Kafka:
         return None if self.group_protocol == "consumer" else round(self.session_timeout_s * 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class SchemaRegistry:
     """Where the schemas of events are, if they are framed as Confluent's clients do."""
 
-    url: Url | None = field(
+    url: Url | None = Field(
         default=None,
-        metadata=_about(
-            URL,
-            "a registry with Confluent's API; none: the packaged schemas are used. Where producers "
-            "put Apicurio's global ids into headers (not its content ids), it has to run with "
-            "`apicurio.ccompat.legacy-id-mode.enabled`",
-        ),
+        description="the address of a schema registry with Confluent's API; without it the "
+        "packaged schemas are used. Where producers put Apicurio's global ids into headers (not "
+        "its content ids), Apicurio has to run with `apicurio.ccompat.legacy-id-mode.enabled`",
     )
-    options: Options = field(
-        default_factory=Options,
-        metadata=_about(OPTIONS, "any property of confluent-kafka's SchemaRegistryClient"),
+    options: Options = Field(
+        default=Options(),
+        description="properties of confluent-kafka's SchemaRegistryClient",
     )
-    register: bool = field(
+    register: Flag = Field(
         default=False,
-        metadata=_about(
-            FLAG,
-            "true: our schemas are registered where they are missing; false: they are looked up, "
-            "and `processor schemas register` has to be run before",
-        ),
+        description="true: schemas of ours that the registry does not have are registered at the "
+        "start; false: they are only looked up, and `processor schemas register` has to be run "
+        "before",
     )
-    grace_s: float = field(
-        default=30,
-        metadata=_about(
-            seconds(0),
-            "the first event with a schema id that the registry does not know waits so long for "
-            "it; then such events are dead letters",
-        ),
+    grace_s: SecondsOrZero = Field(
+        default=30.0,
+        description="how long the first event with a schema id that the registry does not know "
+        "waits for that schema; after that, such events become dead letters",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Events:
     """How to read a delivery report."""
 
-    encoding: str = field(
+    encoding: Annotated[Literal["framed", "plain"], ANY_CASE] = Field(
         default="framed",
-        metadata=_about(
-            one_of("framed", "plain"),
-            "framed: by registry id or single-object fingerprint; plain: bare Avro of our schema",
-        ),
+        description="how events name their schema; framed: by a registry id or a single-object "
+        "fingerprint in front of the Avro data; plain: not at all, they are bare Avro of the "
+        "packaged schema",
     )
-    time_fields: tuple[str, ...] = field(
+    time_fields: Names = Field(
         default=("date_received", "submitted_date"),
-        metadata=_about(TEXTS, "the first of these with a usable stamp orders the event"),
+        description="the fields of a report that may hold its time; the first one with a usable "
+        "time orders the event",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Salesforce:
     """The org, the login, the Task's fields, and the times of writing."""
 
-    domain: str | None = field(
+    domain: Domain | None = Field(
         default=None,
-        metadata=_about(
-            matching(
-                r"(?!.*\.salesforce\.com$)[A-Za-z0-9.-]+", "the My Domain prefix only: acme.my"
-            ),
-            "the org's My Domain without .salesforce.com: acme.my, acme--uat.sandbox.my",
-        ),
+        description="the org's My Domain without .salesforce.com: acme.my, acme--uat.sandbox.my",
     )
-    consumer_key: Secret | None = field(
-        default=None, metadata=_about(SECRET, "of the connected app")
+    consumer_key: Secret | None = Field(
+        default=None, description="the consumer key of the connected app"
     )
-    consumer_secret: Secret | None = field(
-        default=None, metadata=_about(SECRET, "for the client credentials flow")
-    )
-    username: str | None = field(
-        default=None, metadata=_about(TEXT, "for the JWT bearer flow, with private_key_file")
-    )
-    private_key_file: Path | None = field(
-        default=None, metadata=_about(PATH, "PEM file, without a passphrase")
-    )
-    endpoint_url: Url | None = field(
+    consumer_secret: Secret | None = Field(
         default=None,
-        metadata=_about(URL, "where set, login and API both go there (a proxy, the sandbox org)"),
+        description="the consumer secret of the connected app, for a login by the client "
+        "credentials flow",
     )
-    api_version: str = field(
-        default="66.0", metadata=_about(matching(r"\d{2,3}\.0", "such as 66.0"), "the REST API's")
+    username: Text | None = Field(
+        default=None,
+        description="the user to log in as by the JWT bearer flow, together with private_key_file",
     )
-    task_id_metadata_key: str = field(
+    private_key_file: File | None = Field(
+        default=None,
+        description="the PEM file with the private key for the JWT bearer flow, without a "
+        "passphrase",
+    )
+    endpoint_url: Url | None = Field(
+        default=None,
+        description="an address that all requests to Salesforce go to, login included: a proxy, "
+        "or the sandbox org",
+    )
+    api_version: ApiVersion = Field(
+        default="66.0", description="the version of Salesforce's REST API"
+    )
+    task_id_metadata_key: Text = Field(
         default="salesforce_task_id",
-        metadata=_about(TEXT, "the key of a message's metadata that holds its Task's id"),
+        description="the key in a message's metadata that holds the id of its Task",
     )
-    fields: dict[str, str] = field(
-        default_factory=lambda: dict(DEFAULT_FIELDS),
-        metadata=_about(
-            NAMES,
-            "field of the Task -> attribute: category, code, description, final, event_time, "
-            "message_id, version",
-        ),
+    fields: NameMap = Field(
+        default=DEFAULT_FIELDS,
+        description="which field of the Task holds which attribute: category, code, description, "
+        "final, event_time, message_id, version",
     )
-    failure_hold_s: float = field(
+    failure_hold_s: SecondsOrZero = Field(
         default=15.0,
-        metadata=_about(seconds(0), "a failure waits so long, because a reroute may reopen it"),
+        description="how long a failure waits before it is written, because a reroute may still "
+        "reopen it",
     )
-    intermediate_hold_s: float = field(
+    intermediate_hold_s: SecondsOrZero = Field(
         default=10.0,
-        metadata=_about(seconds(0), "an intermediate status waits so long for a final one"),
+        description="how long an intermediate status waits before it is written, because a final "
+        "one may replace it",
     )
-    unknown_after_s: float = field(
+    unknown_after_s: Seconds = Field(
         default=660.0,
-        metadata=_about(
-            seconds(),
-            "a write without an answer is read back after so long; Salesforce works up to 600",
-        ),
+        description="how long after a write without an answer the Task is read back; Salesforce "
+        "may work on a request for up to 600 seconds",
     )
-    settle_interval_s: float = field(
+    settle_interval_s: SecondsOrZero = Field(
         default=5.0,
-        metadata=_about(seconds(0), "what Salesforce confirmed is published every so often"),
+        description="the longest time before a result that Salesforce confirmed is published to "
+        "the status topic",
     )
-    give_up_after_s: float = field(
+    give_up_after_s: Seconds = Field(
         default=DAY_S,
-        metadata=_about(
-            seconds(), "a row that can't be written is refused so long after its status was made"
-        ),
+        description="the age of a status at which a row that still can't be written is given up "
+        "and becomes a dead letter",
     )
-    request_timeout_s: float = field(
+    request_timeout_s: Seconds = Field(
         default=20.0,
-        metadata=_about(
-            seconds(), f"for an answer; connecting may take {CONNECT_TIMEOUT_S:g} more"
-        ),
+        description="how long to wait for Salesforce's answer to a request; connecting may take "
+        f"{CONNECT_TIMEOUT_S:g} seconds more",
     )
-    requests_in_flight: int = field(default=2, metadata=_about(whole(1, 25), "at the same time"))
-    linger_s: float = field(
+    requests_in_flight: Annotated[int, Field(ge=1, le=25), NUMBER] = Field(
+        default=2, description="the most requests to Salesforce at the same time"
+    )
+    linger_s: SecondsOrZero = Field(
         default=1.0,
-        metadata=_about(seconds(0), "a row waits so long for others to share its API call"),
+        description="how long a row waits for others, to share one API call with them",
     )
-    window_rows: int = field(
+    window_rows: Annotated[int, Field(ge=200, le=MAX_WINDOW_ROWS), NUMBER] = Field(
         default=4_000,
-        metadata=_about(whole(200, MAX_WINDOW_ROWS), "rows in the writer's hands at most"),
+        description="the most rows that the writer holds in memory; the others wait in the local "
+        "store",
     )
 
     @property
@@ -274,116 +269,139 @@ class Salesforce:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class State:
     """The local store."""
 
-    dir: Path = field(
+    dir: File = Field(
         default=Path("/var/lib/processor"),
-        metadata=_about(
-            PATH, "the local store's directory, this process's own; it may be deleted at any time"
-        ),
+        description="the directory of the local store, used by this process alone; it is a cache "
+        "that may be deleted at any time",
     )
-    retention_s: float = field(
+    retention_s: MinuteOrMore = Field(
         default=7 * DAY_S,
-        metadata=_about(
-            seconds(60), "a settled message is forgotten so long after its last report"
-        ),
+        description="how long a settled message is remembered after its last report",
     )
-    map_limit_bytes: int = field(
+    map_limit_bytes: Annotated[int, Field(ge=1 << 24, le=MAX_MAP_BYTES), NUMBER] = Field(
         default=64 << 30,
-        metadata=_about(whole(1 << 24, MAX_MAP_BYTES), "a partition's file may grow so large"),
+        description="the largest size that the local store's file of one partition may grow to",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Batch:
     """How many events are taken at once."""
 
-    max_records: int = field(
-        default=5_000, metadata=_about(whole(1, MAX_BATCH_RECORDS), "when there is no lag")
+    max_records: BatchRecords = Field(
+        default=5_000, description="the most events in one batch while there is no lag"
     )
-    catch_up_max_records: int = field(
+    catch_up_max_records: BatchRecords = Field(
         default=50_000,
-        metadata=_about(
-            whole(1, MAX_BATCH_RECORDS), "while catching up: larger batches collapse more"
-        ),
+        description="the most events in one batch while catching up with a lag: larger batches "
+        "collapse more events into each write",
     )
-    timeout_s: float = field(
-        default=0.5, metadata=_about(seconds(most=60), "a batch waits at most so long for events")
+    timeout_s: Annotated[float, Field(ge=0.001, le=60), NUMBER] = Field(
+        default=0.5, description="how long a batch waits for events before it is processed as it is"
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Breaker:
     """What to do with a partition whose events can't be decoded, most of them."""
 
-    enabled: bool = field(
+    enabled: Flag = Field(
         default=True,
-        metadata=_about(
-            FLAG,
-            "true: a partition of which most recent events can't be decoded is read slowly until "
-            "good ones prevail; false: at full speed, which makes a dead letter of each at once",
-        ),
+        description="true: a partition where most recent events can't be decoded is read slowly "
+        "until usable ones prevail again; false: it is read at full speed, and each such event "
+        "becomes a dead letter at once",
     )
-    events_per_minute: int = field(
+    events_per_minute: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = Field(
         default=100,
-        metadata=_about(whole(1, 1_000_000), "so many events of such a partition are read"),
+        description="the most events a minute that are read from a partition where most recent "
+        "events can't be decoded",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Worker:
     """Deadlines."""
 
-    revoke_deadline_s: float = field(
+    revoke_deadline_s: Seconds = Field(
         default=30.0,
-        metadata=_about(seconds(), "requests in flight are awaited so long when partitions move"),
+        description="how long to wait for requests in flight when partitions move to another "
+        "process",
     )
-    shutdown_deadline_s: float = field(
-        default=45.0, metadata=_about(seconds(), "a stop takes at most so long")
+    shutdown_deadline_s: Seconds = Field(
+        default=45.0,
+        description="how long stopping may take before the process ends without waiting any more",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Http:
     """/metrics, /healthz, /readyz."""
 
-    host: str = field(
+    host: Text = Field(
         default="0.0.0.0",  # noqa: S104 - a scraper is elsewhere
-        metadata=_about(TEXT, "address to listen on; :: is every one, IPv6 and IPv4"),
+        description="the address to serve /metrics, /healthz and /readyz on; :: is every address, "
+        "IPv6 and IPv4",
     )
-    port: int = field(default=9108, metadata=_about(whole(0, 65_535), "0: any free one"))
-    health_limit_s: float = field(
+    port: Annotated[int, Field(ge=0, le=65_535), NUMBER] = Field(
+        default=9108,
+        description="the port to serve /metrics, /healthz and /readyz on; 0 takes any free one",
+    )
+    health_limit_s: Seconds = Field(
         default=120.0,
-        metadata=_about(seconds(), "unhealthy when the loop has not turned for so long"),
+        description="how long the processing loop may go without a turn before /healthz says that "
+        "the process is unhealthy",
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, config=_SECTION)
 class Log:
     """Lines on standard error."""
 
-    level: str = field(
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], ANY_CASE] = Field(
         default="INFO",
-        metadata=_about(one_of("DEBUG", "INFO", "WARNING", "ERROR"), "the least severe"),
+        description="the lowest level that is logged; lines of lower levels are left out",
     )
-    format: str = field(
-        default="kv", metadata=_about(one_of("kv", "json"), "key=value, or one JSON object a line")
+    format: Annotated[Literal["kv", "json"], ANY_CASE] = Field(
+        default="kv",
+        description="the format of log lines; kv: key=value pairs; json: one JSON object a line",
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """All of them. No secret is in its repr."""
+class Settings(BaseSettings):
+    """All of them: what the `sources` hold, the first one first, else the defaults. No secret is
+    in its repr.
+    """
 
-    kafka: Kafka = field(default_factory=Kafka)
-    schema_registry: SchemaRegistry = field(default_factory=SchemaRegistry)
-    events: Events = field(default_factory=Events)
-    salesforce: Salesforce = field(default_factory=Salesforce)
-    state: State = field(default_factory=State)
-    batch: Batch = field(default_factory=Batch)
-    breaker: Breaker = field(default_factory=Breaker)
-    worker: Worker = field(default_factory=Worker)
-    http: Http = field(default_factory=Http)
-    log: Log = field(default_factory=Log)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka: Kafka = Field(default_factory=Kafka)
+    schema_registry: SchemaRegistry = Field(default_factory=SchemaRegistry)
+    events: Events = Field(default_factory=Events)
+    salesforce: Salesforce = Field(default_factory=Salesforce)
+    state: State = Field(default_factory=State)
+    batch: Batch = Field(default_factory=Batch)
+    breaker: Breaker = Field(default_factory=Breaker)
+    worker: Worker = Field(default_factory=Worker)
+    http: Http = Field(default_factory=Http)
+    log: Log = Field(default_factory=Log)
+
+    def __init__(self, sources: Iterable[PydanticBaseSettingsSource] = ()) -> None:
+        super().__init__(sources=tuple(sources))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic's signature, to the end
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Never the environment by itself: only what is handed in."""
+        assert isinstance(init_settings, InitSettingsSource)
+        sources: tuple[PydanticBaseSettingsSource, ...] = init_settings.init_kwargs["sources"]
+        return sources

@@ -6,11 +6,10 @@ it. The libraries have bounds of their own, most of them told by an error at the
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import pytest
 from confluent_kafka import Consumer
@@ -20,6 +19,7 @@ from urllib3.util.timeout import Timeout
 
 from processor.commands import compose
 from processor.config.load import load_settings
+from processor.config.schema import known_settings
 from processor.config.settings import Settings
 from processor.core.due import reclaim
 from processor.errors import ConfigError
@@ -40,13 +40,10 @@ ALONE: Final = frozenset(
 
 
 def ends() -> Iterator[tuple[str, float]]:
-    for section, cls in get_type_hints(Settings).items():
-        for item in dataclasses.fields(cls):
-            kind = item.metadata["kind"]
-            if kind.name in {"number", "seconds"}:
-                for end in (kind.least, kind.most):
-                    assert end is not None
-                    yield f"{section}__{item.name}".upper(), end
+    for name, entry in known_settings().items():
+        if entry["type"] in {"integer", "number"}:
+            yield name, entry["minimum"]
+            yield name, entry["maximum"]
 
 
 def given(name: str, value: float) -> dict[str, str]:

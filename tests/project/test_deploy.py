@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from processor.config.load import setting_names
+from processor.config.schema import known_settings
 from processor.config.settings import Settings
 from processor.kafka.avro.schemas import schema_text
 from processor.sandbox.org.server import OrgSettings
@@ -179,7 +179,7 @@ def test_the_loader_refuses_what_is_wrong(loader: Path, tmp_path: Path) -> None:
 def test_every_variable_is_a_setting() -> None:
     variables = set(re.findall(r"\bPROCESSOR_([A-Z_]+)", COMPOSE.read_text(encoding="utf-8")))
     assert variables
-    assert variables - set(setting_names()) == set()
+    assert variables - set(known_settings()) == set()
 
 
 def test_the_image_sets_nothing_that_would_beat_a_mounted_file() -> None:

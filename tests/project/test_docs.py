@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from processor import cli
 from processor.commands.produce.events import EventEncoder
-from processor.config.load import setting_names
+from processor.config.schema import known_settings
 from processor.core.report.fields import ReportRules
 from processor.core.report.shapes import to_avro_report
 from processor.kafka.avro.schemas import schema_text
@@ -96,7 +96,7 @@ def test_there_is_an_example_of_a_report() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_each_setting_in_an_example_file_exists(document: Path) -> None:
-    known = {name.lower() for name in setting_names()}
+    known = {name.lower() for name in known_settings()}
     for box in boxes(document, "toml"):
         for section, values in tomllib.loads(box).items():
             for name in values:
@@ -107,7 +107,7 @@ def test_each_setting_in_an_example_file_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_each_setting_that_is_named_exists(document: Path) -> None:
     named = set(re.findall(r"\b([A-Z_]+__[A-Z_]+)\b", document.read_text()))
-    assert {name.removeprefix("PROCESSOR_") for name in named} <= set(setting_names())
+    assert {name.removeprefix("PROCESSOR_") for name in named} <= set(known_settings())
 
 
 def test_each_metric_in_what_can_happen_exists() -> None:
