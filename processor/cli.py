@@ -29,7 +29,7 @@ one status per message.
   processor run              process events until stopped by SIGTERM or SIGINT
 
 Settings come from a TOML file (--config) and from the environment (PROCESSOR_KAFKA__GROUP_ID=...);
-`processor settings` lists them with their defaults.
+`processor settings` lists them with their defaults, `processor validate` checks them.
 """
 
 _REKEY = """\
@@ -102,10 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     _health(_with_config(commands, "health", "check that the process on this machine is healthy"))
     _demo(commands.add_parser("demo", help="run the whole pipeline with a sandbox broker and org"))
     _codes(commands.add_parser("codes", help="list the status codes"))
-    settings = commands.add_parser(
-        "settings", help="list the settings with type, default and meaning"
+    _settings(
+        _with_config(commands, "settings", "list the settings with type, default and meaning")
     )
-    settings.set_defaults(command=_settings_command)
+    _validate(_with_config(commands, "validate", "check the settings without contacting anything"))
     return parser
 
 
@@ -271,14 +271,39 @@ def _codes(parser: argparse.ArgumentParser) -> None:
     )
 
     def command(options: argparse.Namespace) -> int:
-        from processor.commands.catalogue import show_codes
+        from processor.commands.codes import show_codes
 
         return show_codes(as_json=options.json)
 
     parser.set_defaults(command=command)
 
 
-def _settings_command(_options: argparse.Namespace) -> int:
-    from processor.commands.catalogue import show_settings
+def _settings(parser: argparse.ArgumentParser) -> None:
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON array instead of a table")
+    form.add_argument(
+        "--schema", action="store_true", help="print the JSON Schema of the TOML file"
+    )
+    form.add_argument(
+        "--effective",
+        action="store_true",
+        help="print each setting's value in force, with secrets masked, and where it was set",
+    )
 
-    return show_settings()
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.settings import show
+
+        if options.effective:
+            return show.effective(options.config)
+        return show.schema() if options.schema else show.table(as_json=options.json)
+
+    parser.set_defaults(command=command)
+
+
+def _validate(parser: argparse.ArgumentParser) -> None:
+    def command(options: argparse.Namespace) -> int:
+        from processor.commands.settings.validate import validate
+
+        return validate(options.config)
+
+    parser.set_defaults(command=command)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from prometheus_client import CollectorRegistry
 
-from processor.config.load import describe_settings
+from processor.config.schema import describe_settings
 from processor.runtime.metrics import Metrics, describe_metrics
 
 WIDTH: Final = 100

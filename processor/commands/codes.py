@@ -1,10 +1,9 @@
-"""`processor codes` and `processor settings`: what can be printed without any far side."""
+"""`processor codes`: the catalogue, as a table or as JSON."""
 
 from __future__ import annotations
 
 import json
 
-from processor.config.load import describe_settings
 from processor.core.codes import CATALOGUE
 
 
@@ -28,12 +27,4 @@ def show_codes(*, as_json: bool) -> int:
         print(
             f"{row['code']}  {row['category']:<10}  {row['stage']:<11}  {final:<5}  {row['text']}"
         )
-    return 0
-
-
-def show_settings() -> int:
-    """Every setting with its environment variable, default and meaning."""
-    for setting in describe_settings():
-        name, kind, default, meaning = setting
-        print(f"PROCESSOR_{name}\n    {kind}, default {default}\n    {meaning}")
     return 0

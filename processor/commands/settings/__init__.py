@@ -1,0 +1,1 @@
+"""`processor settings` and `processor validate`: no far side is contacted."""
