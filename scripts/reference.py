@@ -32,6 +32,9 @@ Every setting can be given in two places, and the environment wins:
 A default of `-` means that the setting is not set. A name that ends in `_S` is a duration in
 seconds. All problems are reported at once, each with the variable or the place in the file and
 with what to write instead (exit code 2). `processor settings` prints this list.
+
+[settings-sources.md](settings-sources.md) has the rest: secrets from files, a variable for a single
+librdkafka option, the values in force, and `processor validate`.
 """
 
 SETTING_SECTIONS: Final = {
