@@ -14,22 +14,43 @@ consumer group replays what it had read.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 
 class ProcessorError(Exception):
     """The root of every error this package raises on purpose."""
 
 
-class Rejected(ProcessorError):
-    """A record that can never be used. It goes to the dead-letter topic.
+class Rejection(NamedTuple):
+    """Why a record can never be used.
 
     `reason` is a short bounded word, fit for a metric's label (`bad_code`, `no_message_id`);
     `detail` says more to a person and holds no phone number and no message text.
     """
 
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+class Rejected(ProcessorError):
+    """A record that can never be used. What is kept of it is its `rejection`: an exception holds
+    the frames that it went through, and with them the whole batch.
+    """
+
     def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
-        self.detail = detail
+        self.rejection = Rejection(reason, detail)
+        super().__init__(str(self.rejection))
+
+    @property
+    def reason(self) -> str:
+        return self.rejection.reason
+
+    @property
+    def detail(self) -> str:
+        return self.rejection.detail
 
 
 class Unavailable(ProcessorError):

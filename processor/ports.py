@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.settle import Verdict
-from processor.errors import Rejected
+from processor.errors import Rejection
 
 
 class Clock(Protocol):
@@ -42,7 +42,7 @@ class RawRecord(Protocol):
 class Decoder(Protocol):
     """Raw bytes -> events."""
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         """One item per record, in order. Raises Unavailable when the registry does not answer."""
 
 

@@ -135,9 +135,13 @@ def test_text_files_have_clean_lines_and_end_with_one() -> None:
 
 
 def reasons_raised(tree: ast.AST) -> Iterator[str]:
-    """The literal reasons of `Rejected`."""
+    """The literal reasons of `Rejected` and `Rejection`."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "Rejected" and node.args:
+        if (
+            isinstance(node, ast.Call)
+            and ast.unparse(node.func) in {"Rejected", "Rejection"}
+            and node.args
+        ):
             reason = node.args[0]
             if isinstance(reason, ast.Constant):
                 yield str(reason.value)

@@ -15,7 +15,7 @@ from processor.core.codes import CODES, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, is_later, resolve
 from processor.core.due import Rules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
-from processor.errors import Rejected
+from processor.errors import Rejection
 
 MAX_AHEAD_MS: Final = 3_600_000
 """A record timestamp so far ahead of our clock bounds nothing. Kafka's brokers refuse it
@@ -32,8 +32,8 @@ class Plan:
 
     changes: dict[str, tuple[MessageState | None, MessageState]] = field(default_factory=dict)
     tombstones: list[MessageState] = field(default_factory=list)
-    rejected: list[tuple[int, Rejected]] = field(default_factory=list)
-    too_late: list[tuple[int, Rejected]] = field(default_factory=list)
+    rejected: list[tuple[int, Rejection]] = field(default_factory=list)
+    too_late: list[tuple[int, Rejection]] = field(default_factory=list)
     refused: list[tuple[MessageState, Settlement]] = field(default_factory=list)
     ready: list[str] = field(default_factory=list)
     hand_over: list[MessageState] = field(default_factory=list)
@@ -62,7 +62,7 @@ class _Draft:
 
 
 def plan(
-    events: Sequence[DeliveryEvent | Rejected],
+    events: Sequence[DeliveryEvent | Rejection],
     states: Mapping[str, MessageState],
     settlements: Iterable[Settlement] = (),
     *,
@@ -105,7 +105,7 @@ def _is_unbounded(at: int, record_time: int, now: int) -> bool:
 
 
 def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford more calls
-    events: Sequence[DeliveryEvent | Rejected],
+    events: Sequence[DeliveryEvent | Rejection],
     states: Mapping[str, MessageState],
     drafts: dict[str, _Draft],
     result: Plan,
@@ -116,7 +116,7 @@ def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford mo
     require_task = rules.require_task
     dropped: list[tuple[int, str]] = []
     for index, event in enumerate(events):
-        if isinstance(event, Rejected):
+        if isinstance(event, Rejection):
             result.rejected.append((index, event))
             continue
         message_id, code, at, record_time, task_id, account_id = event
@@ -136,7 +136,7 @@ def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford mo
         if draft is None:
             draft = _open(event, at, states.get(message_id), stream_time - rules.retention_ms)
             if draft is None:
-                late = Rejected("too_late", "older than the retention, and nothing is known of it")
+                late = Rejection("too_late", "older than the retention, and nothing is known of it")
                 result.too_late.append((index, late))
                 dropped.append((code, "too_late"))
                 continue

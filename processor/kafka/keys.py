@@ -15,7 +15,7 @@ from typing import Final
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.partitioners import choosers
 from processor.ports import Decoder, RawRecord
 
@@ -50,12 +50,12 @@ class KeyWatch:
         self._explained: Counter[str] = Counter()
         self._told: set[str] = set()
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         events = self._decoder.decode(records)
         usable = (
             (record, event.message_id)
             for record, event in zip(records, events, strict=True)
-            if not isinstance(event, Rejected)
+            if not isinstance(event, Rejection)
         )
         for record, message_id in islice(usable, LOOKED_AT):
             key = record.key()

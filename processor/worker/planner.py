@@ -8,11 +8,11 @@ from operator import itemgetter
 from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import Decoder, RawRecord, Store
 from processor.worker.partition import Assignment
 
-Decoded = dict[int, list[DeliveryEvent | Rejected]]
+Decoded = dict[int, list[DeliveryEvent | Rejection]]
 
 
 class Planner:
@@ -48,7 +48,7 @@ class Planner:
         plans: dict[int, Plan] = {}
         for number, events in decoded.items():
             partition = self._assignment[number]
-            ids = {event[0] for event in events if not isinstance(event, Rejected)}
+            ids = {event[0] for event in events if not isinstance(event, Rejection)}
             settlements = partition.settlements.of(None if flush else ids)
             ids.update(map(itemgetter(0), settlements))
             plans[number] = plan(

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from processor.core.breaker import Breaker, BreakerRules, Judged
 from processor.core.events import DeliveryEvent
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import RawRecord
 
 log = logging.getLogger(__name__)
@@ -58,12 +58,12 @@ class Throttle:
                 self._slot = self._new_slot(now_s)
             self._cut_off(batch, self._slot.left)
 
-    def judge(self, batch: list[RawRecord], events: list[DeliveryEvent | Rejected]) -> None:
+    def judge(self, batch: list[RawRecord], events: list[DeliveryEvent | Rejection]) -> None:
         """Cut the batch, and the events that it is, after the one at which the breaker opens."""
         if self._breaker is None or not events:
             return
         judged: list[Judged] = [
-            (record.offset() or 0, event.reason) if isinstance(event, Rejected) else None
+            (record.offset() or 0, event.reason) if isinstance(event, Rejection) else None
             for record, event in zip(batch, events, strict=True)
         ]
         later, taken = self._breaker.after(judged)

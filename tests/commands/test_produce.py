@@ -15,7 +15,7 @@ from processor.commands.produce.events import EventEncoder, Outlook, Summary, pr
 from processor.commands.produce.reports import read_lines
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected, Unavailable
+from processor.errors import Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.ports import RawRecord
@@ -129,7 +129,7 @@ def test_bad_lines_and_records_are_told_and_the_rest_is_sent(topic: str) -> None
     summary = produce_lines(
         lines(
             report(),
-            Rejected("bad_json", "at column 3"),
+            Rejection("bad_json", "at column 3"),
             report(original_text="x" * 2000),
             report(original_text="\ud800"),
             report(),

@@ -13,7 +13,7 @@ from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import ConfigError, Rejected, Unavailable
+from processor.errors import ConfigError, Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.registry import (
@@ -63,8 +63,8 @@ def registered(text: str, topic: str, registry: Registry) -> bytes:
     return prefix_for(text, topic, registry, register=True)
 
 
-def outcome(item: DeliveryEvent | Rejected) -> object:
-    return item.reason if isinstance(item, Rejected) else item.code
+def outcome(item: DeliveryEvent | Rejection) -> object:
+    return item.reason if isinstance(item, Rejection) else item.code
 
 
 class RegistryContract:

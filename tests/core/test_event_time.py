@@ -15,7 +15,7 @@ from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
 from processor.core.report.fields import DecodeStats, ReportRules, compile_normaliser
-from processor.errors import Rejected
+from processor.errors import Rejected, Rejection
 from tests.support.rules import RULES
 
 NOW = 1_700_000_000_000  # 2023-11-14T22:13:20Z
@@ -47,7 +47,7 @@ def run(
     """`stamps` are of date_received; submitted_date is missing."""
     stats = DecodeStats()
     normalise = compile_normaliser(ReportRules(), stats, FIELDS)
-    events: list[DeliveryEvent | Rejected] = []
+    events: list[DeliveryEvent | Rejection] = []
     for code, stamp, record_time in zip(codes, stamps, records, strict=False):
         report: dict[str, Any] = {
             "message_id": "m",
@@ -59,7 +59,7 @@ def run(
         try:
             events.append(normalise(report, record_time))
         except Rejected as rejected:
-            events.append(rejected)
+            events.append(rejected.rejection)
     result = plan(events, states or {}, rules=RULES, now=now, stream_time=stream_time)
     changed = result.changes.get("m")
     return Came(changed[1] if changed else None, stats, result)

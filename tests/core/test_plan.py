@@ -12,7 +12,7 @@ from processor.core.collapse import merge, resolve
 from processor.core.due import Rules, must_verify, reclaim
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.core.plan import Plan, plan
-from processor.errors import Rejected
+from processor.errors import Rejection
 from tests.support.rules import RULES
 
 NOW = 1_700_000_000_000
@@ -36,7 +36,7 @@ class Partition:
 
     def take(
         self,
-        events: Sequence[DeliveryEvent | Rejected],
+        events: Sequence[DeliveryEvent | Rejection],
         *settlements: Settlement,
         now: int = NOW,
         room: int = 0,
@@ -239,7 +239,7 @@ def test_events_without_a_task_are_ignored_and_not_kept() -> None:
 
 def test_a_rejected_record_disturbs_nothing_around_it() -> None:
     partition = Partition()
-    bad = Rejected("bad_code")
+    bad = Rejection("bad_code")
     result = partition.take([event(101, NOW), bad, event(220, NOW + 1)])
     assert result.rejected == [(1, bad)]
     assert partition.states["m"].code == 220

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from processor.commands.produce.events import EventEncoder
 from processor.commands.produce.reports import read_lines
 from processor.core.report.shapes import to_avro_report
-from processor.errors import Rejected
+from processor.errors import Rejected, Rejection
 from processor.kafka.avro.schemas import schema_text
 
 ENCODER = EventEncoder(schema_text("delivery_event.avsc"), b"")
@@ -36,7 +36,7 @@ EMPTY = {
 
 
 @pytest.fixture(scope="module")
-def samples() -> dict[int, dict[str, Any] | Rejected]:
+def samples() -> dict[int, dict[str, Any] | Rejection]:
     with SAMPLES.open("rb") as stream:
         return dict(read_lines(stream))
 
@@ -90,7 +90,7 @@ def test_each_documented_shape_is_read(
 def test_bad_lines_are_named_with_their_number_and_the_rest_goes_on(
     samples: dict[int, Any],
 ) -> None:
-    bad = {line: item.reason for line, item in samples.items() if isinstance(item, Rejected)}
+    bad = {line: item.reason for line, item in samples.items() if isinstance(item, Rejection)}
     assert bad == {
         9: "no_code",  # as the polling endpoint answers
         10: "no_message_id",
@@ -176,7 +176,7 @@ def test_what_is_no_usable_report_says_why(obj: object, reason: str) -> None:
 def test_lines_keep_their_numbers_over_blank_ones_and_survive_any_bytes() -> None:
     stream = io.BytesIO(b'\n{"id":"a","status":"220"}\r\n  \n\xff\xfe\n' + b"[" * 100_000 + b"\n")
     found = [
-        (line, item.reason if isinstance(item, Rejected) else item["message_id"])
+        (line, item.reason if isinstance(item, Rejection) else item["message_id"])
         for line, item in read_lines(stream)
     ]
     assert found == [(2, "a"), (4, "bad_json"), (5, "bad_json")]

@@ -13,7 +13,7 @@ from processor.commands.produce.events import EventEncoder
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from tests.integration.kit import PATIENCE_S, Kafka, Member, Names
@@ -34,7 +34,7 @@ def names(cluster: Kafka, topics: Callable[..., Names]) -> Names:
 
 def sent_and_read(
     cluster: Kafka, member: Callable[..., Member], names: Names, reports: Sequence[dict[str, Any]]
-) -> tuple[list[DeliveryEvent | Rejected], DecodeStats]:
+) -> tuple[list[DeliveryEvent | Rejection], DecodeStats]:
     """Each produced with a timestamp of long ago."""
     encoder = EventEncoder(EVENT_SCHEMA, single_object_prefix(EVENT_SCHEMA))
     producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
@@ -47,7 +47,7 @@ def sent_and_read(
     return decoder.decode(member(names).join(0).start().read(len(reports))), stats
 
 
-def history(events: Sequence[DeliveryEvent | Rejected]) -> dict[int, int]:
+def history(events: Sequence[DeliveryEvent | Rejection]) -> dict[int, int]:
     found: dict[int, int] = {}
     for event in events:
         assert isinstance(event, DeliveryEvent)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from processor.commands.produce.events import EventEncoder
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.dead_letters import EVENT_TIME, Letter, of_record, of_status
@@ -67,7 +67,7 @@ def raw(letter: Letter) -> Headers:
 
 def decoded(record: Lying) -> DeliveryEvent:
     (event,) = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats()).decode([record])
-    assert not isinstance(event, Rejected)
+    assert not isinstance(event, Rejection)
     return event
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from processor.commands.produce.events import EventEncoder
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.dead_letters import PREFIX, of_record
@@ -74,7 +74,7 @@ def test_an_event_is_decoded_whatever_its_headers_are_called(servers: str) -> No
     message = on_the_broker(servers, "t", GOOD, (BAD_NAME, b"2"))
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats())
     [event] = decoder.decode([cast("RawRecord", message)])
-    assert not isinstance(event, Rejected)
+    assert not isinstance(event, Rejection)
     assert event.code == 220
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.keys import LOOKED_AT, KeyWatch
 from processor.kafka.partitioners import HASHES
 from processor.ports import RawRecord
@@ -51,12 +51,12 @@ class Keyed(NamedTuple):
 class Reading:
     """A decoder that is told by the records what they are."""
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
-        events: list[DeliveryEvent | Rejected] = []
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
+        events: list[DeliveryEvent | Rejection] = []
         for record in records:
             assert isinstance(record, Keyed)
             if record.message is None:
-                events.append(Rejected("undecodable"))
+                events.append(Rejection("undecodable"))
             else:
                 events.append(DeliveryEvent(record.message, 220, 0, 0, None, None))
         return events
@@ -80,7 +80,7 @@ def test_a_usable_event_with_another_key_is_counted(
 ) -> None:
     stats = DecodeStats()
     (event,) = KeyWatch(Reading(), stats, PARTITIONS).decode([Keyed(key, message)])
-    assert isinstance(event, Rejected) is (message is None)
+    assert isinstance(event, Rejection) is (message is None)
     assert stats.keys_not_message_id == odd
 
 

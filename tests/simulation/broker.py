@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from processor.core.events import DeliveryEvent, MessageState
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import CommittedOffset, DeadLetter
 from tests.simulation.group import Group, Identity
 from tests.simulation.weather import DELETE_RETENTION_S
@@ -27,7 +27,7 @@ class SimRecord:
 
     __slots__ = ("at", "meaning", "number", "place")
 
-    def __init__(self, meaning: DeliveryEvent | Rejected, partition: int, at_ms: int) -> None:
+    def __init__(self, meaning: DeliveryEvent | Rejection, partition: int, at_ms: int) -> None:
         self.meaning = meaning
         self.number = partition
         self.place = -1
@@ -169,7 +169,7 @@ class Broker:
     def is_down(self) -> bool:
         return self._world.now < self.down_until
 
-    def produce(self, meaning: DeliveryEvent | Rejected, partition: int) -> None:
+    def produce(self, meaning: DeliveryEvent | Rejection, partition: int) -> None:
         """An event comes in. Offsets have holes where others' transaction markers are."""
         world = self._world
         record = SimRecord(meaning, partition, world.wall_ms())

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import DeadLetter, Owed
 from tests.simulation.broker import Broker, SimRecord, Txn
 from tests.simulation.machine import Machine
@@ -126,7 +126,7 @@ class Invariants:
     def _one(self, record: SimRecord) -> None:
         place = record.number, record.place
         event = record.meaning
-        if isinstance(event, Rejected):
+        if isinstance(event, Rejection):
             if not self._letters[place]:
                 raise Violation("I5", f"poison {place} vanished")
         elif event.task_id is not None and place not in self._too_late:
@@ -213,7 +213,7 @@ class Invariants:
         for partition, records in enumerate(self.broker.events):
             for record in records:
                 event, place = record.meaning, (partition, record.place)
-                if isinstance(event, Rejected) or place in self._too_late or not event.task_id:
+                if isinstance(event, Rejection) or place in self._too_late or not event.task_id:
                     continue
                 reports.setdefault(event.message_id, []).append(event)
                 named.setdefault(same_task(event.task_id), set()).add(event.message_id)

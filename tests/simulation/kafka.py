@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from processor.core.events import DeliveryEvent, MessageState
-from processor.errors import Rejected, StopProcessing, Unavailable
+from processor.errors import Rejection, StopProcessing, Unavailable
 from processor.ports import (
     Aborted,
     Committed,
@@ -36,7 +36,7 @@ class SimDecoder:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         world = self._machine.world
         if records and world.chance(world.weather.registry_down):
             raise Unavailable("registry", world.rng.uniform(0.1, 1.0))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from processor.core.events import DeliveryEvent
-from processor.errors import Rejected
+from processor.errors import Rejection
 from tests.simulation.broker import Broker, stamp
 from tests.simulation.org import Org, same_task
 from tests.simulation.weather import Weather
@@ -48,7 +48,7 @@ class Traffic:
             if world.chance(self._weather.poison):
                 at = rng.uniform(0.5, self._weather.faults_until_s)
                 partition = rng.randrange(self._weather.partitions)
-                self._later(at, Rejected("bad_code", str(number)), partition)
+                self._later(at, Rejection("bad_code", str(number)), partition)
         if world.chance(self._weather.garbage):
             self._burst()
 
@@ -59,7 +59,7 @@ class Traffic:
         partition = rng.randrange(weather.partitions)
         for number in range(rng.randint(5, 40)):
             at = began + rng.uniform(0.0, 10.0)
-            self._later(at, Rejected("undecodable", str(number)), partition)
+            self._later(at, Rejection("undecodable", str(number)), partition)
 
     def _message(self, number: int) -> None:
         world, rng, weather = self._world, self._world.rng, self._weather
@@ -98,12 +98,12 @@ class Traffic:
             self._org.refuses.add(same_task(task))
         return task
 
-    def _later(self, at: float, meaning: DeliveryEvent | Rejected, partition: int) -> None:
+    def _later(self, at: float, meaning: DeliveryEvent | Rejection, partition: int) -> None:
         self.to_come += 1
 
         def arrive() -> None:
             self.to_come -= 1
-            if isinstance(meaning, Rejected):
+            if isinstance(meaning, Rejection):
                 self._broker.produce(meaning, partition)
                 what = "poison"
             else:

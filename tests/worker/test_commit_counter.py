@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from processor.core.events import Outcome, Settlement
 from processor.core.plan import Plan
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.runtime.metrics import Metrics
 from processor.worker.telemetry import INTERVAL_MS, MOST_KINDS, CommitCounter, Rarely, StopReasons
 from tests.kafka.avro.avro_kit import Record
@@ -53,8 +53,8 @@ def test_dead_letters_are_told_at_once_and_then_once_a_minute_by_their_reason(
     tally = CommitCounter(Metrics(CollectorRegistry()))
     batch = [At(None, offset) for offset in range(40, 50)]
     decided = Plan(
-        rejected=[(2, Rejected("bad_magic", "0xff")), (3, Rejected("bad_magic", "0xfe"))],
-        too_late=[(9, Rejected("too_late"))],
+        rejected=[(2, Rejection("bad_magic", "0xff")), (3, Rejection("bad_magic", "0xfe"))],
+        too_late=[(9, Rejection("too_late"))],
         refused=[(state("m"), Settlement("m", 1, 220, NOW, Outcome.REJECTED, "ENTITY_IS_DELETED"))]
         * 200,
     )
@@ -80,7 +80,7 @@ def test_dead_letters_of_one_reason_are_told_of_each_partition(
     """Else the line of partition 3 would hide behind that of partition 0."""
     tally = CommitCounter(Metrics(CollectorRegistry()))
     batches = {partition: [At(None, 40)] for partition in (0, 3)}
-    plans = {p: Plan(rejected=[(0, Rejected("bad_magic", "0xff"))]) for p in batches}
+    plans = {p: Plan(rejected=[(0, Rejection("bad_magic", "0xff"))]) for p in batches}
     tally.count(batches, plans, NOW)
     assert [vars(record)["partition"] for record in caplog.records] == [0, 3]
 

@@ -11,7 +11,7 @@ from processor.core.breaker import BreakerRules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome
 from processor.core.plan import Plan
 from processor.core.settle import Settled
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import Position, RawRecord, Result
 from processor.worker import planner as right
 from processor.worker.partition import Assignment
@@ -25,13 +25,13 @@ from tests.support.states import NOW, settled, state
 BREAKER: Final = BreakerRules(
     events_per_minute=100, window_events=4, min_rejected=2, max_share=0.5, probe_events=50
 )
-BAD: Final = Rejected("bad_magic")
+BAD: Final = Rejection("bad_magic")
 
 
 class Letters:
     """Implements `ports.Decoder`: a record's time is its code; 0 can't be decoded."""
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         return [event(code) if (code := r.timestamp()[1]) else BAD for r in records]
 
 
@@ -56,7 +56,7 @@ class Desk:
 
     def plans(
         self,
-        events: dict[int, list[DeliveryEvent | Rejected]],
+        events: dict[int, list[DeliveryEvent | Rejection]],
         expiring: dict[int, list[MessageState]] | None = None,
         *,
         flush: bool = False,
@@ -106,7 +106,7 @@ def a_message_goes_on_from_its_state(rule: Any) -> None:
 
 
 def the_writers_room_is_there_once(rule: Any) -> None:
-    delivered: list[DeliveryEvent | Rejected] = [event(220, "o"), event(220, "p")]
+    delivered: list[DeliveryEvent | Rejection] = [event(220, "o"), event(220, "p")]
     plans = Desk(rule).plans({3: [*delivered], 8: [*delivered]}, room=3)
     assert [len(plan.hand_over) for plan in plans.values()] == [2, 1]
 

@@ -10,7 +10,7 @@ import pytest
 
 from processor.core.breaker import BreakerRules
 from processor.core.events import DeliveryEvent
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import Position, RawRecord, Source
 from processor.worker.partition import Assignment, Partition
 from processor.worker.reader import Reader
@@ -102,8 +102,8 @@ class Bench:
         for number, batch in batches.items():
             partition = self.assignment[number]
             partition.throttle.admit(batch, self.clock.seconds)
-            events: list[DeliveryEvent | Rejected] = [
-                EVENT if r.why == "g" else Rejected(r.why) for r in cast("list[Record]", batch)
+            events: list[DeliveryEvent | Rejection] = [
+                EVENT if r.why == "g" else Rejection(r.why) for r in cast("list[Record]", batch)
             ]
             partition.throttle.judge(batch, events)
             if commits:

@@ -9,7 +9,7 @@ import pytest
 
 from processor.core.events import MessageState, Outcome, Settlement
 from processor.core.plan import Plan
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.ports import DeadLetter, Position, Transaction
 from processor.worker import transaction as right
 from tests.kafka.avro.avro_kit import Record
@@ -43,11 +43,11 @@ def status(message_id: str, version: int) -> MessageState:
 
 
 BEFORE: Final = {3: Position(40, NOW - 9), 8: Position(70, NOW - 9)}
-BESIDE: Final = Plan(rejected=[(0, Rejected("bad_code", "x"))], stream_time=NOW + 8)
+BESIDE: Final = Plan(rejected=[(0, Rejection("bad_code", "x"))], stream_time=NOW + 8)
 LETTER_BESIDE: Final = DeadLetter("decode", "bad_code", "x", 8, record=At(None, 70))
 REFUSAL: Final = Settlement("m", 2, 200, NOW, Outcome.REJECTED, "ENTITY_IS_DELETED")
-REJECTED: Final = Plan(rejected=[(1, Rejected("bad_magic", "0xff"))])
-TOO_LATE: Final = Plan(too_late=[(2, Rejected("too_late", "old"))])
+REJECTED: Final = Plan(rejected=[(1, Rejection("bad_magic", "0xff"))])
+TOO_LATE: Final = Plan(too_late=[(2, Rejection("too_late", "old"))])
 REFUSED: Final = Plan(refused=[(status("m", 2), REFUSAL)])
 CHANGED: Final = Plan(
     changes={"n": (None, status("n", 1)), "m": (status("m", 1), status("m", 2))}, stream_time=NOW

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from fastavro import schemaless_writer
 
-from processor.errors import Rejected, Unavailable
+from processor.errors import Rejected, Rejection, Unavailable
 from processor.kafka.avro.writer_schema import parse_writer
 
 QUEUE_FULL_WAIT_S: Final = 0.5
@@ -125,7 +125,7 @@ class _Patience:
 
 
 def produce_lines(
-    lines: Iterable[tuple[int, dict[str, Any] | Rejected]],
+    lines: Iterable[tuple[int, dict[str, Any] | Rejection]],
     producer: Producer,
     topic: str,
     encoder: EventEncoder,
@@ -145,7 +145,7 @@ def produce_lines(
     deliveries = _Deliveries()
     latest = without_task = old = 0
     for number, report in lines:
-        if isinstance(report, Rejected):
+        if isinstance(report, Rejection):
             deliveries.bad.append((number, str(report)))
             continue
         try:

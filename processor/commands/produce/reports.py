@@ -6,10 +6,12 @@ import json
 from collections.abc import Iterable, Iterator
 
 from processor.core.report.shapes import to_avro_report
-from processor.errors import Rejected
+from processor.errors import Rejected, Rejection
 
 
-def read_lines(stream: Iterable[bytes | str]) -> Iterator[tuple[int, dict[str, object] | Rejected]]:
+def read_lines(
+    stream: Iterable[bytes | str],
+) -> Iterator[tuple[int, dict[str, object] | Rejection]]:
     """(line number from 1, report as `delivery_event.avsc` has it, or why it can't be used).
 
     Blank lines are skipped. Give it a stream opened as binary: then a line that is not UTF-8 is
@@ -20,14 +22,14 @@ def read_lines(stream: Iterable[bytes | str]) -> Iterator[tuple[int, dict[str, o
             yield number, _read(line)
 
 
-def _read(line: bytes | str) -> dict[str, object] | Rejected:
+def _read(line: bytes | str) -> dict[str, object] | Rejection:
     try:
         obj = json.loads(line)
     except json.JSONDecodeError as error:
-        return Rejected("bad_json", f"{error.msg} at column {error.colno}")
+        return Rejection("bad_json", f"{error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
-        return Rejected("bad_json", type(error).__name__)
+        return Rejection("bad_json", type(error).__name__)
     try:
         return to_avro_report(obj)
     except Rejected as rejected:
-        return rejected
+        return rejected.rejection

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from processor.core.events import DeliveryEvent
 from processor.core.mark import Identity, Mark, parse, where_to_start
 from processor.core.report.fields import EARLIEST_STAMP
-from processor.errors import ConfigError, Rejected, Unavailable
+from processor.errors import ConfigError, Rejection, Unavailable
 from processor.kafka.headers import headers_of
 from processor.kafka.topics.rules import Found
 from processor.kafka.transactions import Producer, Transactions
@@ -74,11 +74,11 @@ class FirstLook:
         self._seen = 0
         self._reasons: Counter[str] = Counter()
 
-    def take(self, events: Sequence[DeliveryEvent | Rejected]) -> None:
+    def take(self, events: Sequence[DeliveryEvent | Rejection]) -> None:
         """Before these are copied. Raises ConfigError."""
         events = events[: max(0, FIRST_EVENTS - self._seen)]
         self._seen += len(events)
-        self._reasons.update(event.reason for event in events if isinstance(event, Rejected))
+        self._reasons.update(event.reason for event in events if isinstance(event, Rejection))
         bad = self._reasons.total()
         if not events or bad < LEAST_BAD or bad * 2 <= self._seen:
             return
@@ -200,7 +200,7 @@ class Rekey:
             case Committed():
                 self._positions = positions
                 self._written += len(records)
-                self._kept_key += sum(isinstance(event, Rejected) for event in events)
+                self._kept_key += sum(isinstance(event, Rejection) for event in events)
             case Aborted(why):
                 self._read_again(ends, why, ABORTED_WAIT_S)
             case Fenced(why):
@@ -210,10 +210,10 @@ class Rekey:
         self,
         producer: Producer,
         records: Sequence[RawRecord],
-        events: Sequence[DeliveryEvent | Rejected],
+        events: Sequence[DeliveryEvent | Rejection],
     ) -> Committed:
         for record, event in zip(records, events, strict=True):
-            key = record.key() if isinstance(event, Rejected) else event.message_id.encode()
+            key = record.key() if isinstance(event, Rejection) else event.message_id.encode()
             _, timestamp = record.timestamp()
             producer.produce(
                 self._keyed,

@@ -14,7 +14,7 @@ from fastavro import schemaless_reader
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, Normalise, ReportRules, compile_normaliser
-from processor.errors import Rejected
+from processor.errors import Rejected, Rejection
 from processor.kafka.avro.event_reader import NOT_STRAIGHT, Straight, compile_straight
 from processor.kafka.avro.framing import (
     CONFLUENT_SIZE,
@@ -47,7 +47,7 @@ class _Readers:
         self._rules, self._stats = rules, stats
         self._used = rules.fields()
         self._unions: dict[bytes, Source] = {}
-        self._bad: dict[bytes, Rejected] = {}
+        self._bad: dict[bytes, Rejection] = {}
 
     def find(
         self, name: bytes, value: bytes, begin: int, registered: Callable[[], RegisteredSchema]
@@ -73,7 +73,7 @@ class _Readers:
                 reader = self.ready[name] = self._compile(union.cut(self._used, index))
         except Rejected as rejected:
             if rejected.reason == "bad_schema" and len(self._bad) < MAX_BAD_SCHEMAS:
-                self._bad[name] = Rejected(rejected.reason, rejected.detail)
+                self._bad[name] = rejected.rejection
             raise
         return reader, end
 
@@ -123,9 +123,9 @@ class AvroDecoder:
             self._by_prefix.add(prefix, RegisteredSchema(text))
         self._size = 0 if plain else CONFLUENT_SIZE if registry else SINGLE_OBJECT_SIZE
 
-    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejected]:
+    def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         """One item per record, in order. Raises Unavailable when the registry does not answer."""
-        events: list[DeliveryEvent | Rejected] = []
+        events: list[DeliveryEvent | Rejection] = []
         append = events.append
         readers = self._by_prefix.ready
         size = self._size
@@ -150,9 +150,7 @@ class AvroDecoder:
                     event = as_first_seen(event, record)
                 append(event)
             except Rejected as rejected:
-                # A new one: what was raised holds this frame, by its traceback and its context,
-                # hence all of the batch, in a cycle that only the garbage collector would undo.
-                append(Rejected(rejected.reason, rejected.detail))
+                append(rejected.rejection)
         self._size = size
         return events
 

@@ -12,7 +12,7 @@ import pytest
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import ConfigError, Rejected, Unavailable
+from processor.errors import ConfigError, Rejected, Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.registry import (
@@ -144,7 +144,7 @@ def test_a_late_replica_costs_no_event(
         assert waits.value.retry_after_s == ASK_AGAIN_S
         clock.seconds += ASK_AGAIN_S
     server.say(200, {"schema": EVENT_SCHEMA})
-    assert [item[1] for item in decoder.decode(records)] == [220] * 60  # type: ignore[index]
+    assert [item[1] for item in decoder.decode(records)] == [220] * 60
     server.say(404, MISSING)
     assert judge(registry, 8) == "wait"  # as late as the one before it: not in vain
 
@@ -197,7 +197,7 @@ def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
     good = Record(write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA)))
     records = [Record(confluent_prefix(1 << 20 | n) + b"broken") for n in range(750)]
-    items: list[DeliveryEvent | Rejected] = []
+    items: list[DeliveryEvent | Rejection] = []
     for _ in range(60):
         before = server.requests
         try:
@@ -207,7 +207,7 @@ def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to
         assert server.requests - before <= MAX_LOOKUPS
         if items:
             break
-    assert {item.reason for item in items[:-1] if isinstance(item, Rejected)} == {"unknown_schema"}
+    assert {item.reason for item in items[:-1] if isinstance(item, Rejection)} == {"unknown_schema"}
     assert not isinstance(items[-1], Rejected)
     assert server.requests >= len(records)  # nothing was given up that was not asked for
 
@@ -240,7 +240,7 @@ def test_a_schema_is_fetched_once(server: Answers, registry: Registry) -> None:
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
     record = Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))
     for _ in range(3):
-        assert [item[1] for item in decoder.decode([record] * 3)] == [220] * 3  # type: ignore[index]
+        assert [item[1] for item in decoder.decode([record] * 3)] == [220] * 3
     assert server.requests == 1
 
 
@@ -255,7 +255,7 @@ def test_a_schema_that_is_not_avro_is_a_dead_letter(
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
     record = Record(confluent_prefix(7) + b"x")
     for item in decoder.decode([record, record]):
-        assert isinstance(item, Rejected)
+        assert isinstance(item, Rejection)
         assert item.reason == "bad_schema"
 
 
@@ -270,7 +270,7 @@ def test_apicurios_ids_are_read_from_the_headers(server: Answers, registry: Regi
     ]
     framed = Record(write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA)))
     found = decoder.decode([framed, *records, framed])
-    assert [item[1] for item in found] == [220] * 4  # type: ignore[index]
+    assert [item[1] for item in found] == [220] * 4
     assert server.requests == 1
 
 
@@ -298,7 +298,7 @@ def test_an_id_in_a_header_goes_before_the_value(
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
     bare = write(EVENT_SCHEMA, report(delivery_report_id="r"))
     [item] = decoder.decode([Record(bare, own=own)])
-    assert (item.reason if isinstance(item, Rejected) else "known") == reason
+    assert (item.reason if isinstance(item, Rejection) else "known") == reason
 
 
 def test_an_id_in_a_header_needs_a_registry() -> None:
@@ -307,9 +307,9 @@ def test_an_id_in_a_header_needs_a_registry() -> None:
     framed = write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA))
     own: list[tuple[str, bytes | None]] = [(HEADER, b"\0\0\0\0\7")]
     rejected, event = decoder.decode([Record(bare, own=own), Record(framed, own=own)])
-    assert isinstance(rejected, Rejected)
+    assert isinstance(rejected, Rejection)
     assert rejected.reason == "unknown_schema"
-    assert not isinstance(event, Rejected)
+    assert not isinstance(event, Rejection)
 
 
 def test_an_outage_rejects_nothing_and_is_over_when_it_is_over(

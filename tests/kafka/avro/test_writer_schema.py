@@ -12,7 +12,7 @@ import pytest
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.event_reader import compile_straight
 from processor.kafka.avro.framing import SchemaId, confluent_prefix, single_object_prefix
@@ -112,7 +112,7 @@ def test_a_name_of_nothing_is_a_bad_schema() -> None:
     for text in ('"acme.Gone"', '["null", "acme.Gone"]', '{"type": "acme.Gone"}'):
         for branch in (b"", b"\x02"):
             [item] = registered(text, *REFERENCES).decode([dlr(branch)])
-            assert isinstance(item, Rejected)
+            assert isinstance(item, Rejection)
             assert item.reason == "bad_schema"
 
 
@@ -184,7 +184,7 @@ def test_types_that_grow_when_they_are_written_out_are_left_to_fastavro() -> Non
     names = tuple(map(json.dumps, LAUGHS))
     value = confluent_prefix(7) + write(schema(*BASE.items()), VALUE) + b"\x02" * 30
     [item] = registered(text, *names).decode([Record(value)])
-    assert isinstance(item, Rejected)
+    assert isinstance(item, Rejection)
     assert item.reason == "undecodable"
 
 
@@ -198,6 +198,6 @@ def test_a_value_nested_too_deep_is_a_dead_letter_and_a_shallow_one_is_read() ->
     values = [head + b"\x02" * depth + b"\0" for depth in (0, 3, 50, 100_000)]
     items = registered(text).decode([*map(Record, values), Record(GOOD)])
     assert items[:3] == [PLAIN] * 3
-    assert isinstance(items[3], Rejected)
+    assert isinstance(items[3], Rejection)
     assert items[3].reason == "undecodable"
     assert items[4] == EVENT

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, Message
 
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected, Unavailable
+from processor.errors import Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.registry import Registry
 from processor.kafka.avro.schemas import schema_text
@@ -118,6 +118,6 @@ def test_with_a_registry_every_poison_can_be_made_and_is_rejected_for_its_reason
         if report.poison is None:
             assert isinstance(outcome, DeliveryEvent)
         else:
-            assert isinstance(outcome, Rejected)
+            assert isinstance(outcome, Rejection)
             assert outcome.reason == REASONS[report.poison]
     assert seen == {None, *Poison}

@@ -11,7 +11,7 @@ import pytest
 from processor.core.collapse import merge, resolve
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import DecodeStats, ReportRules
-from processor.errors import Rejected
+from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.schemas import schema_text
 from processor.sandbox.org.schema import task_id_18
@@ -50,7 +50,7 @@ HARD = Mix(
 )
 
 
-def decoded(reports: list[Report]) -> list[DeliveryEvent | Rejected]:
+def decoded(reports: list[Report]) -> list[DeliveryEvent | Rejection]:
     encoders = Encoders("events")
     decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), DecodeStats())
     return decoder.decode([Raw(encoders.value(r), r.timestamp_ms) for r in reports])
@@ -169,7 +169,7 @@ def test_each_poison_is_rejected_for_its_reason(poison: Poison) -> None:
     reports = [r for r in Traffic(50, seed=7, mix=mix) if r.poison is not None]
     outcomes = decoded(reports)
     assert len(reports) > 100
-    assert {o.reason if isinstance(o, Rejected) else o for o in outcomes} == {REASONS[poison]}
+    assert {o.reason if isinstance(o, Rejection) else o for o in outcomes} == {REASONS[poison]}
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_oracle_counts_what_the_decoder_sees() -> None:
     wanted = expected(traffic)
     assert wanted.messages == 2_000
     assert wanted.events == len(outcomes)
-    assert wanted.dead_letters == Counter(o.reason for o in outcomes if isinstance(o, Rejected))
+    assert wanted.dead_letters == Counter(o.reason for o in outcomes if isinstance(o, Rejection))
     assert wanted.ignored == sum(
         isinstance(o, DeliveryEvent) and o.task_id is None for o in outcomes
     )
