@@ -202,7 +202,7 @@ class KafkaSource:
         try:
             self._consumer.seek(place)
         except KafkaException as error:
-            _log.debug("not started yet", extra={"partition": partition, "why": error})
+            _log.debug("partition not started yet", extra={"partition": partition, "why": error})
             mine.next_offset = None
             mine.pending = offset
             return

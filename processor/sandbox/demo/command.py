@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
+from processor.runtime.logs import set_up_logging
 from processor.sandbox.demo.report import DEFAULT_MESSAGES, DemoOptions, DemoReport
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def main(arguments: argparse.Namespace, oracle: Callable[[Traffic], Expected] | 
         keep=arguments.keep,
         json=arguments.json,
     )
+    if not logging.getLogger().handlers:  # else a line would lose its fields
+        set_up_logging("WARNING")
     try:
         with _quiet():
             report = run_demo(options, oracle)

@@ -176,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _produce(options, stopped)
     except ProcessorError as error:
-        log.error("ended: see why, and start again", extra={"why": error})
+        log.error("ended by an error: see why, and start again", extra={"why": error})
         return 1
     return 0
 
