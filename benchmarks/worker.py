@@ -20,7 +20,7 @@ from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
 from processor.commands.compose import rules
 from processor.config.settings import Settings
 from processor.core.breaker import BreakerRules
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.core.settle import Settled
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
@@ -190,7 +190,7 @@ def _compose(
         Names(group, EVENTS_TOPIC, group, DEAD_LETTER_TOPIC),
     )
     outbox.renew()
-    decoder = AvroDecoder([schema_text("delivery_event.avsc")], ReportRules(), DecodeStats())
+    decoder = AvroDecoder([schema_text("delivery_event.avsc")], ReportRules(), Oddities())
     claim = Claim(group, "", "")
     store = LmdbStore(directory, group, clock=clock, delete_retention_ms=DAY_MS)
     reader = CountingSource(source, steps)

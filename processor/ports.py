@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from processor.core.events import DeliveryEvent, MessageState
+from processor.core.report.fields import Oddities
 from processor.core.settle import Verdict
 from processor.errors import Rejection
 
@@ -44,6 +45,9 @@ class Decoder(Protocol):
 
     def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         """One item per record, in order. Raises Unavailable when the registry does not answer."""
+
+    def take_oddities(self) -> Oddities:
+        """What was odd about the records that were decoded since this was asked last."""
 
 
 # -- Kafka: the input ------------------------------------------------------------------------
@@ -381,6 +385,9 @@ class Meter(Protocol):
     def rejected(self, stage: str, reason: str, count: int) -> None: ...
     def anomalies(self, kind: str, count: int) -> None:
         """What is odd: conflict, hidden_progress, same_stamp, ahead_of_clock."""
+
+    def oddities(self, found: Oddities) -> None:
+        """What was odd about the events of a committed batch."""
 
     def batch(self, size: int) -> None: ...
     def transaction(self, seconds: float, outcome: str) -> None: ...

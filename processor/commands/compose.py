@@ -17,7 +17,7 @@ from processor.config.settings import Kafka, Settings
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
 from processor.core.mark import Identity, Mark
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import ConfigError, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.registry import Registry, prefix_for
@@ -101,13 +101,12 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         registry = connect_registry(settings, clock)
         if registry is not None:
             resources.callback(registry.close)
-        stats = DecodeStats()
+        stats = Oddities()
         metrics = CollectorRegistry()
         meter = Metrics(
             metrics,
             version=version("sms-status-processor"),
             salesforce_codes=BY_CODE,
-            oddities=stats,
         )
         source = _source(settings, facts)
         outbox = _outbox(settings, source, registry, facts)
@@ -232,7 +231,7 @@ def _host(settings: Settings) -> str:
     return f"{salesforce.domain}.salesforce.com"
 
 
-def decoder(settings: Settings, stats: DecodeStats, registry: Registry | None) -> AvroDecoder:
+def decoder(settings: Settings, stats: Oddities, registry: Registry | None) -> AvroDecoder:
     """Reads events as the settings say."""
     return AvroDecoder(
         [schema_text(EVENT_SCHEMA)],

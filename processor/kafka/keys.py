@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats
+from processor.core.report.fields import Oddities
 from processor.errors import Rejection
 from processor.kafka.partitioners import choosers
 from processor.ports import Decoder, RawRecord
@@ -43,7 +43,7 @@ class KeyWatch:
     that explains most of what was seen. A record that it doesn't explain is counted.
     """
 
-    def __init__(self, decoder: Decoder, stats: DecodeStats, partitions: int) -> None:
+    def __init__(self, decoder: Decoder, stats: Oddities, partitions: int) -> None:
         self._decoder = decoder
         self._stats = stats
         self._partitions = partitions
@@ -68,6 +68,9 @@ class KeyWatch:
                 if self._is_news(_OTHER_PARTITION):
                     _log.warning(_OTHER_PARTITION, extra=_place(record))
         return events
+
+    def take_oddities(self) -> Oddities:
+        return self._stats.take()
 
     def _is_in_its_place(self, key: bytes, partition: int) -> bool:
         fitting = choosers(key, partition, self._partitions)

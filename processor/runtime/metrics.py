@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -24,6 +24,7 @@ from prometheus_client import (
 
 from processor.core.codes import CODES, Category
 from processor.core.reasons import REASONS
+from processor.core.report.fields import Oddities
 from processor.ports import OwedCount
 
 OTHER: Final = "other"
@@ -53,17 +54,6 @@ _REQUEST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30)
 _TO_SALESFORCE_S: Final = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 3_600, 14_400, 43_200, 86_400)
 
 
-class Oddities(Protocol):
-    """Totals of what was odd about usable events, counted by the decoder."""
-
-    stamps_unusable: int
-    stamps_missing: int
-    stamps_future: int
-    record_times_unusable: int
-    keys_not_message_id: int
-    keys_elsewhere: int
-
-
 class Metrics:
     """Implements `ports.Meter`, and the meter of the Salesforce writer. One per registry.
 
@@ -76,14 +66,11 @@ class Metrics:
         *,
         version: str = "unknown",
         salesforce_codes: Collection[str] = (),
-        oddities: Oddities | None = None,
     ) -> None:
         # Else there is a `_created` series beside each, which nothing reads. It has no types.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._reasons = {stage: frozenset(reasons) for stage, reasons in REASONS.items()}
         self._reasons[SALESFORCE] = frozenset(salesforce_codes)
-        self._oddities = oddities
-        self._oddities_seen: dict[tuple[Counter, str], int] = {}
         self._events_of: dict[tuple[int, str], list[Counter]] = {}
         self._children: dict[tuple[object, ...], Any] = {}
         self._partitions: set[int] = set()
@@ -382,7 +369,6 @@ class Metrics:
         for partition, records in lag.items():
             self._child(self._lag, str(partition)).set(records)
         self._partitions = set(lag)
-        self._follow_oddities()
 
     def blocked(self, partitions: int) -> None:
         self._blocked.set(partitions)
@@ -399,21 +385,17 @@ class Metrics:
     def org_ready(self, ready: bool) -> None:
         self._org_ready.set(ready)
 
-    def _follow_oddities(self) -> None:
-        stats = self._oddities
-        if stats is None:
-            return
-        totals = {
-            (self._odd_stamps, "unusable"): stats.stamps_unusable,
-            (self._odd_stamps, "missing"): stats.stamps_missing,
-            (self._odd_stamps, "future"): stats.stamps_future,
-            (self._odd_stamps, "record"): stats.record_times_unusable,
-            (self._odd_keys, "not_message_id"): stats.keys_not_message_id,
-            (self._odd_keys, "other_partition"): stats.keys_elsewhere,
-        }
-        for (counter, kind), total in totals.items():
-            self._child(counter, kind).inc(total - self._oddities_seen.get((counter, kind), 0))
-        self._oddities_seen = totals
+    def oddities(self, found: Oddities) -> None:
+        for counter, kind, count in (
+            (self._odd_stamps, "unusable", found.stamps_unusable),
+            (self._odd_stamps, "missing", found.stamps_missing),
+            (self._odd_stamps, "future", found.stamps_future),
+            (self._odd_stamps, "record", found.record_times_unusable),
+            (self._odd_keys, "not_message_id", found.keys_not_message_id),
+            (self._odd_keys, "other_partition", found.keys_elsewhere),
+        ):
+            if count:
+                self._child(counter, kind).inc(count)
 
     # -- the Salesforce writer's -------------------------------------------------------------
 

@@ -354,13 +354,9 @@ class Worker:
             return
         room = self._dispatcher.room() if hand_over else 0
         read = [number for number, batch in batches.items() if batch]
-        plans = self._planner.plans(
-            self._planner.decode(batches, self._p.clock.monotonic_s()),
-            expiring,
-            flush=flush,
-            now=now,
-            room=room,
-        )
+        decoded = self._planner.decode(batches, self._p.clock.monotonic_s())
+        oddities = self._p.decoder.take_oddities()
+        plans = self._planner.plans(decoded, expiring, flush=flush, now=now, room=room)
         positions = {number: self._assignment[number].position for number in batches}
         transaction = build(positions, batches, plans, self._p.claim.mark)
         began_s = self._p.clock.monotonic_s()
@@ -372,6 +368,7 @@ class Worker:
                 self._lease.proven(transaction.positions, began_s)
                 self._committed(transaction, plans)
                 self._counter.count(batches, plans, now)
+                self._p.meter.oddities(oddities)
                 self._keep(plans, outcome, transaction.marks, now)
             case Aborted(why, moving):
                 if moving:

@@ -28,6 +28,7 @@ class Planner:
         """By partition. Cuts off the batches what a breaker does not let through now. Raises
         Unavailable when the registry does not answer.
         """
+        self._decoder.take_oddities()  # of a batch that was not decoded to its end
         for number, batch in batches.items():
             self._assignment[number].throttle.admit(batch, now_s)
         decoded = {number: self._decoder.decode(batch) for number, batch in batches.items()}

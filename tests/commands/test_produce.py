@@ -14,7 +14,7 @@ from processor.commands.produce import events as produce_module
 from processor.commands.produce.events import EventEncoder, Outlook, Summary, produce_lines
 from processor.commands.produce.reports import read_lines
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
@@ -66,7 +66,7 @@ def test_the_samples_become_events_keyed_by_message(producer: Producer, topic: s
     assert [line for line, _ in summary.bad] == list(range(9, 17))
     assert summary.bad[0] == (9, "no_code")
     messages = read_back(producer, topic, 8)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats())
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
     events = decoder.decode(cast("list[RawRecord]", messages))
     assert all(isinstance(event, DeliveryEvent) for event in events)
     assert {m.key() for m in messages} == {e.message_id.encode() for e in events}  # type: ignore[union-attr]

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import ConfigError, Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
@@ -56,7 +56,7 @@ def topic() -> str:
 
 
 def decoder_of(registry: Registry) -> AvroDecoder:
-    return AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    return AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
 
 
 def registered(text: str, topic: str, registry: Registry) -> bytes:

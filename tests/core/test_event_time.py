@@ -14,7 +14,7 @@ import pytest
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.core.report.fields import DecodeStats, ReportRules, compile_normaliser
+from processor.core.report.fields import Oddities, ReportRules, compile_normaliser
 from processor.errors import Rejected, Rejection
 from tests.support.rules import RULES
 
@@ -31,7 +31,7 @@ class Came(NamedTuple):
     """What a stream came to."""
 
     state: MessageState | None
-    stats: DecodeStats
+    stats: Oddities
     plan: Plan
 
 
@@ -45,7 +45,7 @@ def run(
     now: int = NOW,
 ) -> Came:
     """`stamps` are of date_received; submitted_date is missing."""
-    stats = DecodeStats()
+    stats = Oddities()
     normalise = compile_normaliser(ReportRules(), stats, FIELDS)
     events: list[DeliveryEvent | Rejection] = []
     for code, stamp, record_time in zip(codes, stamps, records, strict=False):

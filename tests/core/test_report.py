@@ -13,7 +13,7 @@ from processor.core.codes import CODES
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import (
     EARLIEST_STAMP,
-    DecodeStats,
+    Oddities,
     ReportRules,
     compile_normaliser,
     parse_stamp,
@@ -50,7 +50,7 @@ def event(
 ) -> DeliveryEvent:
     """The event by the shortcut where it applies and by the rules alone: always the same."""
     rules = rules or ReportRules()
-    stats, stats_of_rules = DecodeStats(), DecodeStats()
+    stats, stats_of_rules = Oddities(), Oddities()
     present = tuple(raw) if isinstance(raw, dict) else ()
     result = compile_normaliser(rules, stats, present, units)(raw, record_time)
     assert compile_normaliser(rules, stats_of_rules, (), units)(raw, record_time) == result
@@ -166,10 +166,10 @@ def test_an_id_of_up_to_255_bytes_is_kept_as_it_is(message_id: str) -> None:
 def test_the_event_time_is_the_first_usable_stamp_but_never_after_the_record(
     changes: dict[str, Any], at: int, unusable: int, missing: int, future: int
 ) -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     raw = report(**changes)
     assert compile_normaliser(ReportRules(), stats, tuple(raw))(raw, NOW).event_time == at
-    assert stats == DecodeStats(unusable, missing, future)
+    assert stats == Oddities(unusable, missing, future)
     assert event(raw).event_time == at
 
 
@@ -200,12 +200,12 @@ def test_a_record_without_a_timestamp_needs_a_stamp(
 @pytest.mark.parametrize("record_time", [0, 1, NOW // 1000, 946_684_799_999])
 def test_a_record_timestamp_from_before_2000_is_none_and_is_counted(record_time: int) -> None:
     """A clock that was not set, or one that counts seconds: it says nothing of the event."""
-    stats = DecodeStats()
+    stats = Oddities()
     normalise = compile_normaliser(ReportRules(), stats, FIELDS)
     assert normalise(report(), record_time)[2:4] == (NOW - 10, -1)
     with pytest.raises(Rejected, match="no_time"):
         normalise(report(date_received=None, submitted_date=None), record_time)
-    assert stats == DecodeStats(stamps_missing=1, record_times_unusable=2)
+    assert stats == Oddities(stamps_missing=1, record_times_unusable=2)
     assert event(report(), record_time=946_684_800_000)[2:4] == (946_684_800_000,) * 2
 
 
@@ -353,7 +353,7 @@ def test_the_shortcut_never_differs_from_the_rules(
 ) -> None:
     outcomes = []
     for present in (FIELDS, ()):
-        stats = DecodeStats()
+        stats = Oddities()
         normalise = compile_normaliser(ReportRules(), stats, present, {"date_received": unit})
         try:
             outcome: object = normalise(raw, record_time)
@@ -366,7 +366,7 @@ def test_the_shortcut_never_differs_from_the_rules(
 @given(REPORTS, st.integers(0, NOW * 2))
 def test_an_event_never_happened_after_its_record(raw: dict[str, Any], record_time: int) -> None:
     try:
-        result = compile_normaliser(ReportRules(), DecodeStats(), FIELDS)(raw, record_time)
+        result = compile_normaliser(ReportRules(), Oddities(), FIELDS)(raw, record_time)
     except Rejected:
         return
     if record_time < EARLIEST_STAMP:

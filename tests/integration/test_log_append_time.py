@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from processor.commands.produce.events import EventEncoder
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
@@ -34,7 +34,7 @@ def names(cluster: Kafka, topics: Callable[..., Names]) -> Names:
 
 def sent_and_read(
     cluster: Kafka, member: Callable[..., Member], names: Names, reports: Sequence[dict[str, Any]]
-) -> tuple[list[DeliveryEvent | Rejection], DecodeStats]:
+) -> tuple[list[DeliveryEvent | Rejection], Oddities]:
     """Each produced with a timestamp of long ago."""
     encoder = EventEncoder(EVENT_SCHEMA, single_object_prefix(EVENT_SCHEMA))
     producer = Producer({"bootstrap.servers": cluster.bootstrap_servers})
@@ -42,7 +42,7 @@ def sent_and_read(
         producer.produce(names.events, encoder.encode(one), b"m", timestamp=LONG_AGO)
         assert producer.flush(PATIENCE_S) == 0
         time.sleep(0.005)  # so that no two are appended in one millisecond
-    stats = DecodeStats()
+    stats = Oddities()
     decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), stats)
     return decoder.decode(member(names).join(0).start().read(len(reports))), stats
 
@@ -69,7 +69,7 @@ def test_stamps_order_events_whatever_the_broker_puts_on_the_record(
     assert history(events) == stamps
     assert resolve(history(events)) == 200
     assert all(isinstance(e, DeliveryEvent) and e.record_time >= began for e in events)
-    assert stats == DecodeStats()
+    assert stats == Oddities()
 
 
 def test_without_stamps_and_with_stamps_in_the_future_the_append_time_orders_events(
@@ -90,4 +90,4 @@ def test_without_stamps_and_with_stamps_in_the_future_the_append_time_orders_eve
     assert times == sorted(times)
     assert began <= times[0] < times[-1] <= time.time_ns() // 1_000_000
     assert resolve(history(events)) == 200
-    assert stats == DecodeStats(stamps_unusable=1, stamps_missing=2, stamps_future=1)
+    assert stats == Oddities(stamps_unusable=1, stamps_missing=2, stamps_future=1)

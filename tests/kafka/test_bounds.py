@@ -21,7 +21,7 @@ from processor.core.report.fields import (
     MAX_ACCOUNT_ID_BYTES,
     MAX_MESSAGE_ID_BYTES,
     MAX_TASK_ID_BYTES,
-    DecodeStats,
+    Oddities,
     ReportRules,
     compile_normaliser,
 )
@@ -53,7 +53,7 @@ STAMPS = st.none() | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(NOW - 
 
 def accepted(report: dict[str, Any], record_time: int, fields: tuple[str, ...]) -> Any:
     try:
-        return compile_normaliser(ReportRules(), DecodeStats(), fields)(report, record_time)
+        return compile_normaliser(ReportRules(), Oddities(), fields)(report, record_time)
     except Rejected:
         return None
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from processor.commands.produce.events import EventEncoder
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
@@ -66,7 +66,7 @@ def raw(letter: Letter) -> Headers:
 
 
 def decoded(record: Lying) -> DeliveryEvent:
-    (event,) = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats()).decode([record])
+    (event,) = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities()).decode([record])
     assert not isinstance(event, Rejection)
     return event
 

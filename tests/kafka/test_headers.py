@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from processor.commands.produce.events import EventEncoder
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
@@ -72,7 +72,7 @@ def test_whoever_asks_again_gets_the_same(servers: str) -> None:
 
 def test_an_event_is_decoded_whatever_its_headers_are_called(servers: str) -> None:
     message = on_the_broker(servers, "t", GOOD, (BAD_NAME, b"2"))
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats())
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
     [event] = decoder.decode([cast("RawRecord", message)])
     assert not isinstance(event, Rejection)
     assert event.code == 220

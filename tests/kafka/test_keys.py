@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats
+from processor.core.report.fields import Oddities
 from processor.errors import Rejection
 from processor.kafka.keys import LOOKED_AT, KeyWatch
 from processor.kafka.partitioners import HASHES
@@ -61,6 +61,9 @@ class Reading:
                 events.append(DeliveryEvent(record.message, 220, 0, 0, None, None))
         return events
 
+    def take_oddities(self) -> Oddities:
+        return Oddities()
+
 
 @pytest.mark.parametrize(
     ("key", "message", "odd"),
@@ -78,14 +81,14 @@ class Reading:
 def test_a_usable_event_with_another_key_is_counted(
     key: bytes | None, message: str | None, odd: int
 ) -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     (event,) = KeyWatch(Reading(), stats, PARTITIONS).decode([Keyed(key, message)])
     assert isinstance(event, Rejection) is (message is None)
     assert stats.keys_not_message_id == odd
 
 
 def test_only_the_first_usable_events_of_a_batch_are_looked_at() -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     watch = KeyWatch(Reading(), stats, PARTITIONS)
     unusable = [Keyed(None, None)] * 50
     assert len(watch.decode([*unusable, *[Keyed(b"x", "m")] * 100])) == 150
@@ -97,7 +100,7 @@ def test_only_the_first_usable_events_of_a_batch_are_looked_at() -> None:
 def test_it_warns_once_and_names_the_place_and_not_the_key(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    watch = KeyWatch(Reading(), DecodeStats(), 1)
+    watch = KeyWatch(Reading(), Oddities(), 1)
     with caplog.at_level(logging.WARNING):
         watch.decode([Keyed(b"m", "m", 0)])
         assert caplog.records == []
@@ -121,22 +124,22 @@ MESSAGES = [f"message {number}" for number in range(LOOKED_AT)]
 
 @pytest.mark.parametrize("partitioner", HASHES)
 def test_producers_that_choose_alike_are_not_counted(partitioner: str) -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     KeyWatch(Reading(), stats, PARTITIONS).decode(sent_with(partitioner, *MESSAGES))
-    assert stats == DecodeStats()
+    assert stats == Oddities()
 
 
 def test_a_producer_that_chooses_differently_is_counted_and_warned_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     watch = KeyWatch(Reading(), stats, PARTITIONS)
     usual, other = sent_with("murmur2_random", *MESSAGES), sent_with("consistent_random", *MESSAGES)
     apart = sum(one.number != two.number for one, two in zip(usual, other, strict=True))
     with caplog.at_level(logging.WARNING):
         for batch in (usual, usual, other, usual):
             watch.decode(batch)
-    assert stats == DecodeStats(keys_elsewhere=apart)
+    assert stats == Oddities(keys_elsewhere=apart)
     assert apart > 10
     (told,) = caplog.records
     assert "not in the partition of their key" in told.getMessage()
@@ -144,20 +147,29 @@ def test_a_producer_that_chooses_differently_is_counted_and_warned_of_once(
 
 
 def test_events_from_before_the_topic_grew_are_counted() -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     watch = KeyWatch(Reading(), stats, PARTITIONS + 2)
     watch.decode(sent_with("murmur2_random", *MESSAGES))
     assert stats.keys_elsewhere > 10
 
 
 def test_a_record_without_a_key_may_be_anywhere() -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     records = [Keyed(None, "m", number) for number in range(PARTITIONS)]
     KeyWatch(Reading(), stats, PARTITIONS).decode(records)
-    assert stats == DecodeStats(keys_not_message_id=PARTITIONS)
+    assert stats == Oddities(keys_not_message_id=PARTITIONS)
 
 
 def test_with_one_partition_every_key_is_in_its_place() -> None:
-    stats = DecodeStats()
+    stats = Oddities()
     KeyWatch(Reading(), stats, 1).decode([Keyed(m.encode(), m, 0) for m in MESSAGES])
-    assert stats == DecodeStats()
+    assert stats == Oddities()
+
+
+def test_what_is_taken_was_counted_since_it_was_taken_last() -> None:
+    watch = KeyWatch(Reading(), Oddities(), PARTITIONS)
+    records = [Keyed(b"x", "m", number) for number in range(PARTITIONS)]
+    for _ in range(2):
+        watch.decode(records)
+        assert watch.take_oddities().keys_not_message_id == PARTITIONS
+    assert watch.take_oddities() == Oddities()

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from processor.core.reasons import REASONS
+from processor.core.report.fields import Oddities
 from processor.ports import Meter, OwedCount
 from processor.runtime.metrics import Metrics, describe_metrics
 from processor.salesforce.meter import RequestMeter
 from tests.project.test_alerts import promtool, recommended
 from tests.support.needs import do_without
 
-
-@dataclass
-class Oddities:
-    stamps_unusable: int = 0
-    stamps_missing: int = 0
-    stamps_future: int = 0
-    record_times_unusable: int = 0
-    keys_not_message_id: int = 0
-    keys_elsewhere: int = 0
+STAMPS = ("unusable", "missing", "future", "record")
+KEYS = ("not_message_id", "other_partition")
 
 
 @pytest.fixture
@@ -34,14 +27,9 @@ def registry() -> CollectorRegistry:
 
 
 @pytest.fixture
-def oddities() -> Oddities:
-    return Oddities()
-
-
-@pytest.fixture
-def metrics(registry: CollectorRegistry, oddities: Oddities) -> Metrics:
+def metrics(registry: CollectorRegistry) -> Metrics:
     codes = ["UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED"]
-    return Metrics(registry, version="1.2.3", salesforce_codes=codes, oddities=oddities)
+    return Metrics(registry, version="1.2.3", salesforce_codes=codes)
 
 
 def tell_everything(metrics: Metrics) -> None:
@@ -197,24 +185,25 @@ def test_a_partition_that_was_given_away_has_no_lag(
     assert value(registry, "statuses_stored") == 3
 
 
-def test_odd_stamps_follow_the_decoders_totals(
-    metrics: Metrics, registry: CollectorRegistry, oddities: Oddities
+def test_odd_stamps_and_keys_of_each_batch_add_up(
+    metrics: Metrics, registry: CollectorRegistry
 ) -> None:
-    for total in (3, 3, 8):
-        oddities.stamps_missing = total
-        metrics.gauges(OwedCount(0, 0), 0, {})
-    assert value(registry, "odd_stamps_total", kind="missing") == 8
-    assert value(registry, "odd_stamps_total", kind="future") == 0
-
-
-def test_odd_keys_follow_the_decoders_total(
-    metrics: Metrics, registry: CollectorRegistry, oddities: Oddities
-) -> None:
-    for total in (0, 20, 20, 25):
-        oddities.keys_not_message_id, oddities.keys_elsewhere = total, 2 * total
-        metrics.gauges(OwedCount(0, 0), 0, {})
-    assert value(registry, "odd_keys_total", kind="not_message_id") == 25
-    assert value(registry, "odd_keys_total", kind="other_partition") == 50
+    for count in (3, 0, 5):
+        metrics.oddities(
+            Oddities(
+                stamps_unusable=count,
+                stamps_missing=2 * count,
+                stamps_future=3 * count,
+                record_times_unusable=4 * count,
+                keys_not_message_id=5 * count,
+                keys_elsewhere=6 * count,
+            )
+        )
+    odd = [
+        *(value(registry, "odd_stamps_total", kind=kind) for kind in STAMPS),
+        *(value(registry, "odd_keys_total", kind=kind) for kind in KEYS),
+    ]
+    assert odd == [8, 16, 24, 32, 40, 48]
 
 
 def test_the_way_to_salesforce_is_measured_up_to_a_day(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from processor.core.events import DeliveryEvent, MessageState
+from processor.core.report.fields import Oddities
 from processor.errors import Rejection, StopProcessing, Unavailable
 from processor.ports import (
     Aborted,
@@ -35,12 +36,17 @@ class SimDecoder:
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
+        self._oddities = Oddities()
 
     def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
         world = self._machine.world
+        self._oddities.stamps_missing += len(records)
         if records and world.chance(world.weather.registry_down):
             raise Unavailable("registry", world.rng.uniform(0.1, 1.0))
         return [r.meaning for r in records if isinstance(r, SimRecord)]
+
+    def take_oddities(self) -> Oddities:
+        return self._oddities.take()
 
 
 class SimSource:

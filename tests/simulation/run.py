@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from processor.core.due import Rules
+from processor.core.report.fields import Oddities
 from processor.errors import StopProcessing
 from processor.ports import OwedCount, RebalanceListener
 from processor.worker.claim import Claim
@@ -55,13 +56,25 @@ class Outcome(NamedTuple):
     trace: str
 
 
-class NoMeter:
-    """Implements `ports.Meter`."""
+class SimMeter:
+    """Implements `ports.Meter`. `exact`: no batch is cut after it was decoded."""
+
+    def __init__(self, *, exact: bool) -> None:
+        self._exact = exact
+        self._size = 0
 
     def events(self, counts: Mapping[tuple[int, str], int]) -> None: ...
     def rejected(self, stage: str, reason: str, count: int) -> None: ...
     def anomalies(self, kind: str, count: int) -> None: ...
-    def batch(self, size: int) -> None: ...
+    def batch(self, size: int) -> None:
+        self._size = size
+
+    def oddities(self, found: Oddities) -> None:
+        """Every record is odd (`SimDecoder`)."""
+        if self._exact and found.stamps_missing != self._size:
+            story = f"{found.stamps_missing} oddities of {self._size} committed records"
+            raise Violation("metrics", story)
+
     def transaction(self, seconds: float, outcome: str) -> None: ...
     def statuses(self, count: int) -> None: ...
     def restored(self, seconds: float, messages: int) -> None: ...
@@ -97,7 +110,7 @@ class Program:
             self.outbox,
             self.store,
             writer,
-            NoMeter(),
+            SimMeter(exact=not world.weather.garbage),
             machine,
             claim,
             lease,

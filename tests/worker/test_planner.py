@@ -10,6 +10,7 @@ import pytest
 from processor.core.breaker import BreakerRules
 from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome
 from processor.core.plan import Plan
+from processor.core.report.fields import Oddities
 from processor.core.settle import Settled
 from processor.errors import Rejection
 from processor.ports import Position, RawRecord, Result
@@ -29,10 +30,19 @@ BAD: Final = Rejection("bad_magic")
 
 
 class Letters:
-    """Implements `ports.Decoder`: a record's time is its code; 0 can't be decoded."""
+    """Implements `ports.Decoder`: a record's time is its code; 0 can't be decoded. Every record is
+    odd.
+    """
+
+    def __init__(self) -> None:
+        self._oddities = Oddities()
 
     def decode(self, records: Sequence[RawRecord]) -> list[DeliveryEvent | Rejection]:
+        self._oddities.stamps_missing += len(records)
         return [event(code) if (code := r.timestamp()[1]) else BAD for r in records]
+
+    def take_oddities(self) -> Oddities:
+        return self._oddities.take()
 
 
 class Desk:

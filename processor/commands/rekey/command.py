@@ -13,7 +13,7 @@ from processor.commands.loading import load
 from processor.commands.rekey.copier import FirstLook, Rekey, check_target
 from processor.config.settings import Kafka, Settings
 from processor.core.mark import Identity
-from processor.core.report.fields import DecodeStats
+from processor.core.report.fields import Oddities
 from processor.errors import ConfigError
 from processor.kafka.avro.registry import Registry
 from processor.kafka.client.producer import TransactionalProducer
@@ -120,7 +120,7 @@ def _compose(
     )
     return Rekey(
         source,
-        decoder(settings, DecodeStats(), registry),
+        decoder(settings, Oddities(), registry),
         transactions,
         kafka.events_topic,
         Identity(name, "", "", raw.identity),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
@@ -62,8 +62,8 @@ class ReportRules(NamedTuple):
 
 
 @dataclass(slots=True)
-class DecodeStats:
-    """What was odd about events that were usable all the same.
+class Oddities:
+    """How often something was odd about events that were usable all the same.
 
     `stamps_unusable`: stamps that can't be parsed or lie before the year 2000.
     `stamps_missing`: events without any usable stamp, ordered by the record's timestamp.
@@ -80,10 +80,17 @@ class DecodeStats:
     keys_elsewhere: int = 0
     record_times_unusable: int = 0
 
+    def take(self) -> Oddities:
+        """What was counted since this was called last."""
+        taken = replace(self)
+        for item in fields(self):
+            setattr(self, item.name, 0)
+        return taken
+
 
 def compile_normaliser(
     rules: ReportRules,
-    stats: DecodeStats,
+    stats: Oddities,
     present: Collection[str] = (),
     units: Mapping[str, int] | None = None,
 ) -> Normalise:
@@ -150,7 +157,7 @@ def _shortcut(
 
 
 def _event_of(
-    report: Any, record_time: int, rules: ReportRules, stats: DecodeStats, units: Mapping[str, int]
+    report: Any, record_time: int, rules: ReportRules, stats: Oddities, units: Mapping[str, int]
 ) -> DeliveryEvent:
     if not isinstance(report, Mapping):
         raise Rejected("undecodable", "not a record")
@@ -253,7 +260,7 @@ def _parse_iso(text: str) -> int | None:
 
 
 def _stamp_of(
-    report: Mapping[str, Any], rules: ReportRules, stats: DecodeStats, units: Mapping[str, int]
+    report: Mapping[str, Any], rules: ReportRules, stats: Oddities, units: Mapping[str, int]
 ) -> int | None:
     for name in rules.time_fields:
         raw = report.get(name)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from fastavro import schemaless_reader
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, Normalise, ReportRules, compile_normaliser
+from processor.core.report.fields import Normalise, Oddities, ReportRules, compile_normaliser
 from processor.errors import Rejected, Rejection
 from processor.kafka.avro.event_reader import NOT_STRAIGHT, Straight, compile_straight
 from processor.kafka.avro.framing import (
@@ -42,7 +42,7 @@ class _Readers:
     Each branch has a reader of its own: two records may count their times in different units.
     """
 
-    def __init__(self, rules: ReportRules, stats: DecodeStats) -> None:
+    def __init__(self, rules: ReportRules, stats: Oddities) -> None:
         self.ready: dict[bytes, _Reader] = {}
         self._rules, self._stats = rules, stats
         self._used = rules.fields()
@@ -107,7 +107,7 @@ class AvroDecoder:
         self,
         schemas: Sequence[str],
         rules: ReportRules,
-        stats: DecodeStats,
+        stats: Oddities,
         registry: Registry | None = None,
         *,
         plain: bool = False,
@@ -153,6 +153,9 @@ class AvroDecoder:
                 append(rejected.rejection)
         self._size = size
         return events
+
+    def take_oddities(self) -> Oddities:
+        return self.stats.take()
 
     def _find(self, record: RawRecord, value: bytes) -> tuple[_Reader, int]:
         """The reader for a value whose schema is named otherwise than the last one's, or is new;

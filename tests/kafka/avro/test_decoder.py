@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processor.commands.produce.events import EventEncoder
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejected, Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_id, confluent_prefix, single_object_prefix
@@ -42,7 +42,7 @@ class TestMockRegistry(RegistryContract):
 
 
 def decoder(*schemas: str, plain: bool = False) -> AvroDecoder:
-    return AvroDecoder(schemas or [EVENT_SCHEMA], ReportRules(), DecodeStats(), plain=plain)
+    return AvroDecoder(schemas or [EVENT_SCHEMA], ReportRules(), Oddities(), plain=plain)
 
 
 def decode(*values: bytes | None) -> list[object]:
@@ -294,7 +294,7 @@ def test_odd_stamps_are_counted() -> None:
     values = ["soon", "1970-01-01", "2999-01-01T00:00:00Z", "2023-01-01"]
     text = schema(*{**BASE, "date_received": "string"}.items())
     one.decode([Record(write(text, {**VALUE, "date_received": at})) for at in values])
-    assert one.stats == DecodeStats(stamps_unusable=2, stamps_missing=2, stamps_future=1)
+    assert one.stats == Oddities(stamps_unusable=2, stamps_missing=2, stamps_future=1)
 
 
 # -- encoding ------------------------------------------------------------------------------------

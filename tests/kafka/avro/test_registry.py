@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import ConfigError, Rejected, Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
@@ -136,7 +136,7 @@ def test_a_late_replica_costs_no_event(
     server: Answers, registry: Registry, clock: HandClock
 ) -> None:
     server.say(404, MISSING)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     records = [Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))] * 60
     for _ in range(2):
         with pytest.raises(Unavailable) as waits:
@@ -194,7 +194,7 @@ def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to
 ) -> None:
     """Each is a bare value whose first field is empty: it begins as a framed one does."""
     server.say(404, MISSING)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     good = Record(write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA)))
     records = [Record(confluent_prefix(1 << 20 | n) + b"broken") for n in range(750)]
     items: list[DeliveryEvent | Rejection] = []
@@ -237,7 +237,7 @@ def test_a_number_that_cannot_be_an_id_is_not_asked_for(
 
 def test_a_schema_is_fetched_once(server: Answers, registry: Registry) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     record = Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))
     for _ in range(3):
         assert [item[1] for item in decoder.decode([record] * 3)] == [220] * 3
@@ -252,7 +252,7 @@ def test_a_schema_that_is_not_avro_is_a_dead_letter(
     server: Answers, registry: Registry, answer: dict[str, str]
 ) -> None:
     server.say(200, answer)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     record = Record(confluent_prefix(7) + b"x")
     for item in decoder.decode([record, record]):
         assert isinstance(item, Rejection)
@@ -261,7 +261,7 @@ def test_a_schema_that_is_not_avro_is_a_dead_letter(
 
 def test_apicurios_ids_are_read_from_the_headers(server: Answers, registry: Registry) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     bare = write(EVENT_SCHEMA, report(delivery_report_id="", message_id="m"))
     eight = (7).to_bytes(8, "big")
     records = [
@@ -295,14 +295,14 @@ def test_an_id_in_a_header_goes_before_the_value(
     server: Answers, registry: Registry, own: list[tuple[str, bytes | None]], reason: str
 ) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     bare = write(EVENT_SCHEMA, report(delivery_report_id="r"))
     [item] = decoder.decode([Record(bare, own=own)])
     assert (item.reason if isinstance(item, Rejection) else "known") == reason
 
 
 def test_an_id_in_a_header_needs_a_registry() -> None:
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats())
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
     bare = write(EVENT_SCHEMA, report())
     framed = write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA))
     own: list[tuple[str, bytes | None]] = [(HEADER, b"\0\0\0\0\7")]
@@ -315,7 +315,7 @@ def test_an_id_in_a_header_needs_a_registry() -> None:
 def test_an_outage_rejects_nothing_and_is_over_when_it_is_over(
     server: Answers, registry: Registry
 ) -> None:
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
     records = [Record(b""), Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))]
     server.say(503, "")
     with pytest.raises(Unavailable):

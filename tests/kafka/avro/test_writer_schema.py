@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.event_reader import compile_straight
@@ -66,7 +66,7 @@ class Registered:
 
 def registered(text: str, *references: str) -> AvroDecoder:
     registry: Any = Registered(text, references)
-    return AvroDecoder([EVENT_SCHEMA], ReportRules(), DecodeStats(), registry)
+    return AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
 
 
 def dlr(branch: bytes = b"") -> Record:

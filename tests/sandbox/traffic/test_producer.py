@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Message
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.registry import Registry
@@ -67,7 +67,7 @@ def test_it_produces_until_told_to_stop_and_makes_the_tasks_first(broker: InProc
         assert process.returncode == 0, log
         assert b"ended reports=" in log
         assert len(messages) >= 100
-        decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), DecodeStats())
+        decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities())
         events = [
             e
             for e in decoder.decode([Raw(m.value(), m.timestamp()[1]) for m in messages])
@@ -109,7 +109,7 @@ def test_with_a_registry_every_poison_can_be_made_and_is_rejected_for_its_reason
     registry = Registry.connect("mock://traffic", {}, SystemClock(), grace_s=0)
     encoders = Encoders(TOPIC, registry)
     assert encoders.poisons == tuple(Poison)
-    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), DecodeStats(), registry)
+    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities(), registry)
     traffic = Traffic(60, seed=7, mix=Mix(poisoned=0.5, poisons=encoders.poisons))
     seen = set()
     for report in traffic:

@@ -10,7 +10,7 @@ import pytest
 
 from processor.core.collapse import merge, resolve
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import DecodeStats, ReportRules
+from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.schemas import schema_text
@@ -52,7 +52,7 @@ HARD = Mix(
 
 def decoded(reports: list[Report]) -> list[DeliveryEvent | Rejection]:
     encoders = Encoders("events")
-    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), DecodeStats())
+    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities())
     return decoder.decode([Raw(encoders.value(r), r.timestamp_ms) for r in reports])
 
 
