@@ -59,10 +59,7 @@ def parse_limit_info(header: str | None) -> ApiUsage | None:
 
 
 class Budget:
-    """The API calls that the org has left, as far as its answers have told.
-
-    A share of the allocation is to be kept here: `wait_s` is asked before each request.
-    """
+    """The API calls that the org has left, as far as its answers have told."""
 
     def __init__(self) -> None:
         self.usage: ApiUsage | None = None
@@ -84,10 +81,6 @@ class Budget:
     def daily_spent(self) -> bool:
         """Whether a limit that was met just now is the day's."""
         return self.usage is not None and self.usage.is_spent and not self._overshoots
-
-    def wait_s(self, now_s: float) -> float:  # noqa: ARG002 - the moment is what a share needs
-        """Seconds until the next call may be made; 0: now."""
-        return 0.0
 
 
 class Gate:

@@ -111,10 +111,8 @@ class _Access:
 class Client:
     """One org. Thread-safe: each request has a session of its own, from a pool."""
 
-    def __init__(
-        self, login: Login, meter: RequestMeter | None = None, budget: Budget | None = None
-    ) -> None:
-        self.budget = budget or Budget()
+    def __init__(self, login: Login, meter: RequestMeter | None = None) -> None:
+        self.budget = Budget()
         self._login = login
         self._meter = meter or NoMeter()
         self._access: _Access | None = None

@@ -219,7 +219,7 @@ class SalesforceWriter:
             self._logging_in = True
             return _LoginJob(ticket, anew=self._gate.login_first)
         verify = self._due_kind(now_s)
-        if verify is None or self._client.budget.wait_s(now_s) > 0:
+        if verify is None:
             return None
         ticket = self._gate.admit(now_s)
         if ticket is None:
@@ -251,7 +251,7 @@ class SalesforceWriter:
         closed_s = self._gate.closed_for_s(now_s)
         oldest_s = min(self._queue.ready_since_s(verify=verify) for verify in (False, True))
         linger_s = oldest_s + self._settings.linger_s - now_s
-        wait_s = max(closed_s, linger_s, self._client.budget.wait_s(now_s))
+        wait_s = max(closed_s, linger_s)
         return min(wait_s, IDLE_WAIT_MAX_S) if wait_s > 0 else IDLE_WAIT_MAX_S
 
     def _may_send(self, batch: Batch) -> bool:

@@ -177,7 +177,7 @@ def test_a_topic_that_was_made_again_has_another_identity(
     cluster.create(events, 1)
     topics = house()
     facts = topics.ensure()
-    assert topics.topic_id(status) == facts.status_topic_id
+    assert topics.ensure().status_topic_id == facts.status_topic_id
     cluster.delete(status)
     assert topics.ensure().status_topic_id != facts.status_topic_id
 
@@ -198,11 +198,6 @@ def test_a_topic_that_one_broker_knows_and_the_next_does_not_is_not_there_yet(
     topics = house()
     monkeypatch.setattr(topics, "_describe", lambda name: Found(name, "id", 1, None))
     assert topics._find(names[1]) is None
-
-
-def test_the_identity_of_a_missing_topic_is_refused(house: Make) -> None:
-    with pytest.raises(ConfigError, match="does not exist"):
-        house().topic_id("nowhere")
 
 
 def test_without_a_broker_the_topics_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,16 +152,6 @@ class Topics:
         """The status topic; None: it is missing. Raises Unavailable."""
         return self._wait_for(self._status, HEARSAY_S)
 
-    def topic_id(self, name: str) -> str:
-        """The topic's identity: another one after it was deleted and made again.
-
-        Raises ConfigError when it is missing, Unavailable when the broker does not answer.
-        """
-        found = self._describe(name)
-        if found is None:
-            raise ConfigError(f"topic {name} does not exist")
-        return found.identity
-
     # -- details -----------------------------------------------------------------------------
 
     def _missing_events(self) -> str:
