@@ -75,6 +75,27 @@ class MessageState(NamedTuple):
         """The time of the latest report of all, whichever code it carried."""
         return max(self.history.values())
 
+    # Parts by position: the hot loop can't afford `_replace`, which makes a dict of each state.
+
+    @property
+    def registers(self) -> tuple[str | None, int, str | None, int]:
+        """The last-writer registers: the Task id and its time, the account id and its."""
+        return self[3:7]
+
+    @property
+    def settled(self) -> tuple[int, int, int, Outcome]:
+        """The version that was settled last, its code, when, and how."""
+        return self[9:13]
+
+    def settled_by(self, settlement: Settlement, due_at: int, doubt_at: int) -> MessageState:
+        """The same message with another settlement and notes."""
+        _, version, code, at, outcome, _ = settlement
+        return MessageState(*self[:9], version, code, at, outcome, due_at, doubt_at)
+
+    def in_flight(self) -> MessageState:
+        """The same message, now with the writer."""
+        return MessageState(*self[:13], IN_HAND, self.doubt_at)
+
 
 class Settlement(NamedTuple):
     """Salesforce confirmed a version of a message, or refused it for good, at a time (ms)."""

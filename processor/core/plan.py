@@ -185,7 +185,7 @@ def _finish(
         settled = _NEVER_SETTLED
     else:
         registers = (task_id, draft.task_at, draft.account_id, draft.account_at)
-        if not draft.merged and registers == old[3:7]:
+        if not draft.merged and registers == old.registers:
             return None
         code = resolve(history) if draft.merged else old.code
         version, version_at, due_at, doubt_at = (
@@ -194,7 +194,7 @@ def _finish(
             old.due_at,
             old.doubt_at,
         )
-        settled = old[9:13]
+        settled = old.settled
         if code != old.code or task_id != old.task_id:
             version, version_at = version + 1, now
             if due_at == IN_HAND:
@@ -254,14 +254,10 @@ def _settle(
     if state is None or settlement.version <= state.settled_version:
         return
     current = settlement.version == state.version  # else superseded: the newer version is owed
-    new = MessageState(
-        *state[:-6],
-        settlement.version,
-        settlement.code,
-        settlement.at,
-        settlement.outcome,
-        0 if current else state.version_at + rules.hold_ms(state.code),
-        0 if current else state.doubt_at,
+    new = state.settled_by(
+        settlement,
+        due_at=0 if current else state.version_at + rules.hold_ms(state.code),
+        doubt_at=0 if current else state.doubt_at,
     )
     if not current:
         result.ready.append(message_id)
@@ -278,7 +274,7 @@ def _hand_over(result: Plan, now: int, room: int) -> None:
     for message_id in result.ready:
         old, new = result.changes[message_id]
         if new.version != new.settled_version and new.due_at <= now:
-            handed = MessageState(*new[:-2], IN_HAND, new.doubt_at)
+            handed = new.in_flight()
             result.changes[message_id] = (old, handed)
             result.hand_over.append(handed)
             if len(result.hand_over) == room:

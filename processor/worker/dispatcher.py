@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from processor.core.attributes import OF_THE_CODE, values_of
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import MessageState
 from processor.ports import Change, Owed, Store, Writer
 from processor.worker.partition import Partition
 
@@ -58,7 +58,7 @@ class Dispatcher:
         for number, state in self._store.due(self._org, now, room, numbers.keys()):
             rows.setdefault(number, []).append(state)
         for number, states in rows.items():
-            handed = [state._replace(due_at=IN_HAND) for state in states]
+            handed = [state.in_flight() for state in states]
             self._store.put_many(number, map(Change, states, handed))
             self.submit(numbers[number], handed, now)
 

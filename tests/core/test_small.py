@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from processor.core.attributes import values_of
-from processor.core.events import MessageState
+from processor.core.events import IN_HAND, MessageState, Outcome, Settlement
 from processor.core.reasons import REASONS
 
 STATE = MessageState(
@@ -34,3 +34,24 @@ def test_a_reason_is_a_short_word_fit_for_a_label_and_belongs_to_one_stage() -> 
     words = [word for words in REASONS.values() for word in words]
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", word) and len(word) <= 20 for word in words)
     assert len(words) == len(set(words))
+
+
+def test_the_parts_of_a_state_are_the_fields_that_they_are_named_for() -> None:
+    state = MessageState("m", {220: 1}, 220, "t", 2, "a", 3, 4, 5, 6, 7, 8, Outcome.WRITTEN, 9, 10)
+    assert state.registers == (state.task_id, state.task_at, state.account_id, state.account_at)
+    assert state.settled == (
+        state.settled_version,
+        state.settled_code,
+        state.settled_at,
+        state.settled_outcome,
+    )
+    assert state.in_flight() == state._replace(due_at=IN_HAND)
+    settlement = Settlement("m", 11, 402, 12, Outcome.REJECTED, "LOCK")
+    assert state.settled_by(settlement, due_at=13, doubt_at=14) == state._replace(
+        settled_version=11,
+        settled_code=402,
+        settled_at=12,
+        settled_outcome=Outcome.REJECTED,
+        due_at=13,
+        doubt_at=14,
+    )
