@@ -40,11 +40,11 @@ def main() -> None:
     steps: dict[str, list[float]] = {}
     events, partitions = f"{options.topic}-events", options.partitions
     _make(options.servers, events, partitions)
-    source = KafkaSource(options.servers, options.topic, events)
+    source = _source(options, events)
     schema = schema_text("delivery_status.avsc")
     codec = StatusCodec(schema, single_object_prefix(schema))
     names = Names(options.topic, events, options.topic, events)
-    outbox = KafkaOutbox(options.servers, source, codec, names)
+    outbox = KafkaOutbox(options.servers, source, codec, names, options={}, transactional_id=None)
     store = LmdbStore(
         options.state, options.topic, clock=clock, delete_retention_ms=7 * DAY_MS, boot_id="bench"
     )
@@ -86,6 +86,18 @@ def main() -> None:
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     print(json.dumps(result))
+
+
+def _source(options: argparse.Namespace, events: str) -> KafkaSource:
+    kafka = Settings().kafka
+    return KafkaSource(
+        options.servers,
+        options.topic,
+        events,
+        options={},
+        group_protocol=kafka.group_protocol,
+        session_timeout_ms=kafka.session_timeout_ms,
+    )
 
 
 def _own_memory_mb() -> int:

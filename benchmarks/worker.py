@@ -175,7 +175,15 @@ def _compose(
     clock = SystemClock()
     group = f"bench-{uuid.uuid4()}"
     create_status_topic(options.servers, group)
-    source = KafkaSource(options.servers, group, EVENTS_TOPIC)
+    settings = Settings()
+    source = KafkaSource(
+        options.servers,
+        group,
+        EVENTS_TOPIC,
+        options={},
+        group_protocol=settings.kafka.group_protocol,
+        session_timeout_ms=settings.kafka.session_timeout_ms,
+    )
     schema = schema_text("delivery_status.avsc")
 
     class CountingCodec(StatusCodec):
@@ -188,9 +196,12 @@ def _compose(
         source,
         CountingCodec(schema, single_object_prefix(schema)),
         Names(group, EVENTS_TOPIC, group, DEAD_LETTER_TOPIC),
+        options={},
+        transactional_id=None,
     )
     outbox.renew()
-    decoder = AvroDecoder([schema_text("delivery_event.avsc")], ReportRules(), Oddities())
+    reading = ReportRules(settings.events.time_fields, settings.salesforce.task_id_metadata_key)
+    decoder = AvroDecoder([schema_text("delivery_event.avsc")], reading, Oddities(), plain=False)
     claim = Claim(group, "", "")
     store = LmdbStore(directory, group, clock=clock, delete_retention_ms=DAY_MS)
     reader = CountingSource(source, steps)

@@ -262,12 +262,12 @@ def _writer(
         client,
         clock,
         lease,
-        meter,
         WriterSettings(
             window_rows=settings.salesforce.window_rows,
             linger_s=settings.salesforce.linger_s,
             requests_in_flight=settings.salesforce.requests_in_flight,
         ),
+        meter,
     )
 
 

@@ -91,12 +91,12 @@ class KafkaOutbox:
         codec: Codec,
         names: Names,
         *,
-        options: Options | None = None,
-        transactional_id: str | None = None,
+        options: Options,
+        transactional_id: str | None,
         max_bytes: MaxBytes = KAFKAS_MAX_BYTES,
         transaction_timeout_ms: int = TRANSACTION_TIMEOUT_MS,
     ) -> None:
-        user = checked(options or {}, group_protocol=None)
+        user = checked(options, group_protocol=None)
         self._group = group
         self._codec = codec
         self._names = names

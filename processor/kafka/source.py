@@ -26,7 +26,6 @@ from processor.errors import StopProcessing
 from processor.kafka.client import error_codes
 from processor.kafka.client.error_log import Troubles
 from processor.kafka.client.options import (
-    DEFAULT_SESSION_TIMEOUT_MS,
     Options,
     built,
     checked,
@@ -74,9 +73,9 @@ class _Assigned:
 class KafkaSource:
     """Implements `ports.Source`, and tells the outbox who we are in the group.
 
-    `options` are the user's librdkafka properties. `session_timeout_ms` overrides theirs and is
-    not checked against the lower bound: for tests. What is not as `expected` stops the process.
-    Raises ConfigError for bad options.
+    `options` are the user's librdkafka properties. `session_timeout_ms` is None where the broker
+    decides; here it has no lower bound, so that tests are quick. What is not as `expected` stops
+    the process. Raises ConfigError for bad options.
     """
 
     def __init__(
@@ -85,13 +84,13 @@ class KafkaSource:
         group_id: str,
         topic: str,
         *,
-        options: Options | None = None,
-        group_protocol: str = "classic",
-        session_timeout_ms: int | None = None,
+        options: Options,
+        group_protocol: str,
+        session_timeout_ms: int | None,
         expected: Expected = EXPECT_NOTHING,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        user = checked(options or {}, group_protocol)
+        user = checked(options, group_protocol)
         self._topic = topic
         self._partitions = expected.partitions
         self._config: dict[str, object] = {
@@ -111,11 +110,8 @@ class KafkaSource:
         self._told_by_epoch = group_protocol == "consumer"
         if group_protocol == "classic":
             self._config["partition.assignment.strategy"] = "cooperative-sticky"
-            session = session_timeout_ms or user.get(
-                "session.timeout.ms", DEFAULT_SESSION_TIMEOUT_MS
-            )
-            self._config["session.timeout.ms"] = session
-            if session_timeout_ms:
+            if session_timeout_ms is not None:
+                self._config["session.timeout.ms"] = session_timeout_ms
                 self._config["heartbeat.interval.ms"] = min(3_000, session_timeout_ms // 3)
         self._where = bootstrap_servers, user, group_id
         self._monotonic_s = monotonic_s

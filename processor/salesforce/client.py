@@ -39,7 +39,6 @@ from processor.salesforce.wire import (
 
 log = logging.getLogger(__name__)
 
-DEFAULT_API_VERSION: Final = "66.0"
 # OAuth errors that pass by themselves; every other one needs an admin.
 _PASSING_OAUTH_ERRORS: Final = frozenset(
     "rate_limit_exceeded server_error temporarily_unavailable unknown_error".split()
@@ -54,7 +53,7 @@ _INSTANCE_URL: Final = re.compile(
 _NO_LOGIN: Final = 0  # the generation of a request that was not made, because there is no login
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Login:
     """How to log in: with `consumer_secret` (client credentials), or with `username` and
     `private_key`, the text of a PEM file (JWT bearer). Raises ConfigError for anything else.
@@ -67,12 +66,12 @@ class Login:
 
     domain: str
     consumer_key: str = field(repr=False)
-    consumer_secret: str | None = field(default=None, repr=False)
-    username: str | None = field(default=None, repr=False)
-    private_key: str | None = field(default=None, repr=False)
-    endpoint_url: str | None = None
-    api_version: str = DEFAULT_API_VERSION
-    request_timeout_s: tuple[float, float] = (5.0, 25.0)
+    consumer_secret: str | None = field(repr=False)
+    username: str | None = field(repr=False)
+    private_key: str | None = field(repr=False)
+    endpoint_url: str | None
+    api_version: str
+    request_timeout_s: tuple[float, float]
 
     def __post_init__(self) -> None:
         """Find what simple-salesforce would only stumble on later."""

@@ -46,9 +46,9 @@ class WriterSettings:
     `requests_in_flight`: few, because requests of ours lock each other's parents.
     """
 
-    window_rows: int = 4_000
-    linger_s: float = 0.2
-    requests_in_flight: int = 2
+    window_rows: int
+    linger_s: float
+    requests_in_flight: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class SalesforceWriter:
         client: Client,
         clock: Clock,
         lease: Lease,
+        settings: WriterSettings,
         meter: RequestMeter | None = None,
-        settings: WriterSettings | None = None,
         rng: Random | None = None,
     ) -> None:
         self._org = org
@@ -75,7 +75,7 @@ class SalesforceWriter:
         self._clock = clock
         self._lease = lease
         self._meter = meter or NoMeter()
-        self._settings = settings or WriterSettings()
+        self._settings = settings
         self._rng = rng or SystemRandom()
         self._changed = threading.Condition()
         self._queue = RowQueue()

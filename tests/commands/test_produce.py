@@ -14,12 +14,11 @@ from processor.commands.produce import events as produce_module
 from processor.commands.produce.events import EventEncoder, Outlook, Summary, produce_lines
 from processor.commands.produce.reports import read_lines
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection, Unavailable
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.ports import RawRecord
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, NOW, report
+from tests.support.parts import framed_decoder
 from tests.support.patience import patient
 
 SAMPLES = Path(__file__).parent.parent / "data" / "delivery_reports.jsonl"
@@ -66,7 +65,7 @@ def test_the_samples_become_events_keyed_by_message(producer: Producer, topic: s
     assert [line for line, _ in summary.bad] == list(range(9, 17))
     assert summary.bad[0] == (9, "no_code")
     messages = read_back(producer, topic, 8)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
+    decoder = framed_decoder()
     events = decoder.decode(cast("list[RawRecord]", messages))
     assert all(isinstance(event, DeliveryEvent) for event in events)
     assert {m.key() for m in messages} == {e.message_id.encode() for e in events}  # type: ignore[union-attr]

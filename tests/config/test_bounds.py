@@ -78,6 +78,7 @@ def reads(settings: Settings) -> None:
         "127.0.0.1:1",
         "group",
         "events",
+        options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
     )

@@ -12,12 +12,10 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from processor.core.events import DeliveryEvent, MessageState, Outcome
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import ConfigError, Rejection, Unavailable
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.registry import (
-    GRACE_S,
     Registry,
     prefix_for,
     register_schemas,
@@ -33,6 +31,7 @@ from tests.kafka.avro.avro_kit import (
     schema,
     write,
 )
+from tests.support.parts import GRACE_S, framed_decoder
 
 NOBODY = 2_000_000_000  # an id that no registry has given
 
@@ -44,7 +43,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def registry(registry_url: str, clock: HandClock) -> Iterator[Registry]:
-    registry = Registry.connect(registry_url, {}, clock)
+    registry = Registry.connect(registry_url, {}, clock, GRACE_S)
     yield registry
     registry.close()
 
@@ -56,7 +55,7 @@ def topic() -> str:
 
 
 def decoder_of(registry: Registry) -> AvroDecoder:
-    return AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    return framed_decoder(registry)
 
 
 def registered(text: str, topic: str, registry: Registry) -> bytes:
@@ -81,11 +80,11 @@ class RegistryContract:
         subject = f"{topic}-value"
         assert registry.look_up(subject, EVENT_SCHEMA) is None
         with pytest.raises(ConfigError, match=rf"{subject}: run `processor schemas register`"):
-            prefix_for(EVENT_SCHEMA, topic, registry)
+            prefix_for(EVENT_SCHEMA, topic, registry, register=False)
         assert subject not in registry._client.get_subjects()
 
         prefix = registered(EVENT_SCHEMA, topic, registry)
-        assert prefix_for(EVENT_SCHEMA, topic, registry) == prefix
+        assert prefix_for(EVENT_SCHEMA, topic, registry, register=False) == prefix
         assert registry.look_up(subject, STATUS_SCHEMA) is None
 
     def test_register_schemas_tells_the_subjects(self, registry: Registry, topic: str) -> None:

@@ -14,9 +14,9 @@ import pytest
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.core.report.fields import Oddities, ReportRules, compile_normaliser
+from processor.core.report.fields import Oddities, compile_normaliser
 from processor.errors import Rejected, Rejection
-from tests.support.rules import RULES
+from tests.support.rules import READING, RULES
 
 NOW = 1_700_000_000_000  # 2023-11-14T22:13:20Z
 MINUTE = 60_000
@@ -46,7 +46,7 @@ def run(
 ) -> Came:
     """`stamps` are of date_received; submitted_date is missing."""
     stats = Oddities()
-    normalise = compile_normaliser(ReportRules(), stats, FIELDS)
+    normalise = compile_normaliser(READING, stats, FIELDS)
     events: list[DeliveryEvent | Rejection] = []
     for code, stamp, record_time in zip(codes, stamps, records, strict=False):
         report: dict[str, Any] = {

@@ -19,6 +19,7 @@ from processor.core.report.fields import (
     parse_stamp,
 )
 from processor.errors import Rejected
+from tests.support.rules import READING
 
 NOW = 1_700_000_000_000  # the record's timestamp: 2023-11-14T22:13:20Z
 FIELDS = (
@@ -49,7 +50,7 @@ def event(
     raw: object, rules: ReportRules | None = None, record_time: int = NOW, **units: int
 ) -> DeliveryEvent:
     """The event by the shortcut where it applies and by the rules alone: always the same."""
-    rules = rules or ReportRules()
+    rules = rules or READING
     stats, stats_of_rules = Oddities(), Oddities()
     present = tuple(raw) if isinstance(raw, dict) else ()
     result = compile_normaliser(rules, stats, present, units)(raw, record_time)
@@ -168,13 +169,13 @@ def test_the_event_time_is_the_first_usable_stamp_but_never_after_the_record(
 ) -> None:
     stats = Oddities()
     raw = report(**changes)
-    assert compile_normaliser(ReportRules(), stats, tuple(raw))(raw, NOW).event_time == at
+    assert compile_normaliser(READING, stats, tuple(raw))(raw, NOW).event_time == at
     assert stats == Oddities(unusable, missing, future)
     assert event(raw).event_time == at
 
 
 def test_the_order_of_the_stamps_is_a_setting() -> None:
-    rules = ReportRules(time_fields=("submitted_date", "date_received"))
+    rules = READING._replace(time_fields=("submitted_date", "date_received"))
     assert event(report(), rules).event_time == NOW - 20
 
 
@@ -201,7 +202,7 @@ def test_a_record_without_a_timestamp_needs_a_stamp(
 def test_a_record_timestamp_from_before_2000_is_none_and_is_counted(record_time: int) -> None:
     """A clock that was not set, or one that counts seconds: it says nothing of the event."""
     stats = Oddities()
-    normalise = compile_normaliser(ReportRules(), stats, FIELDS)
+    normalise = compile_normaliser(READING, stats, FIELDS)
     assert normalise(report(), record_time)[2:4] == (NOW - 10, -1)
     with pytest.raises(Rejected, match="no_time"):
         normalise(report(date_received=None, submitted_date=None), record_time)
@@ -234,7 +235,7 @@ def test_the_task_comes_from_the_metadata(metadata: object, task_id: str | None)
 
 
 def test_the_metadata_key_is_a_setting() -> None:
-    assert event(report(), ReportRules(task_id_key="other")).task_id == "x"
+    assert event(report(), READING._replace(task_id_key="other")).task_id == "x"
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_the_shortcut_never_differs_from_the_rules(
     outcomes = []
     for present in (FIELDS, ()):
         stats = Oddities()
-        normalise = compile_normaliser(ReportRules(), stats, present, {"date_received": unit})
+        normalise = compile_normaliser(READING, stats, present, {"date_received": unit})
         try:
             outcome: object = normalise(raw, record_time)
         except Rejected as rejected:
@@ -366,7 +367,7 @@ def test_the_shortcut_never_differs_from_the_rules(
 @given(REPORTS, st.integers(0, NOW * 2))
 def test_an_event_never_happened_after_its_record(raw: dict[str, Any], record_time: int) -> None:
     try:
-        result = compile_normaliser(ReportRules(), Oddities(), FIELDS)(raw, record_time)
+        result = compile_normaliser(READING, Oddities(), FIELDS)(raw, record_time)
     except Rejected:
         return
     if record_time < EARLIEST_STAMP:
@@ -376,7 +377,7 @@ def test_an_event_never_happened_after_its_record(raw: dict[str, Any], record_ti
 
 
 def test_the_fields_that_are_looked_at_follow_from_the_rules() -> None:
-    rules = ReportRules(time_fields=("seen_at",))
+    rules = READING._replace(time_fields=("seen_at",))
     assert rules.fields() == {
         "message_id",
         "metadata",

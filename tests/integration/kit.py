@@ -240,6 +240,7 @@ class Member:
         max_poll_ms: int = 300_000,
         codec: JsonCodec | None = None,
         producer_options: Mapping[str, str | int | float | bool] | None = None,
+        transactional_id: str | None = None,
         **outbox: Any,
     ) -> None:
         self.names = names
@@ -258,7 +259,8 @@ class Member:
             self.source,
             codec or JsonCodec(),
             names,
-            options=producer_options,
+            options=producer_options or {},
+            transactional_id=transactional_id,
             **outbox,
         )
         self.source.subscribe(self.listener)

@@ -30,6 +30,7 @@ from processor.sandbox.org.server import FieldSpec, OrgSettings, SandboxOrg, tas
 from processor.sandbox.traffic.generator import Mix, Report, Traffic
 from processor.sandbox.traffic.producer import Encoders, TrafficProducer
 from tests.integration.kit import Kafka
+from tests.support.parts import GRACE_S
 from tests.support.patience import Patience, patient
 
 PARTITIONS = 6
@@ -248,7 +249,7 @@ class Stage:
         self.registry_url = registry_url
         self.registry: Registry | None = None
         if registry_url is not None:
-            self.registry = Registry.connect(registry_url, {}, SystemClock())
+            self.registry = Registry.connect(registry_url, {}, SystemClock(), GRACE_S)
         self.folder = folder
         self.cluster = Kafka(bootstrap_servers)
         unique = uuid.uuid4().hex[:8]

@@ -12,12 +12,12 @@ from confluent_kafka import Producer
 from processor.commands.produce.events import EventEncoder
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
+from processor.core.report.fields import Oddities
 from processor.errors import Rejection
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from tests.integration.kit import PATIENCE_S, Kafka, Member, Names
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, report
+from tests.support.parts import framed_decoder
 
 pytestmark = pytest.mark.kafka
 
@@ -43,7 +43,7 @@ def sent_and_read(
         assert producer.flush(PATIENCE_S) == 0
         time.sleep(0.005)  # so that no two are appended in one millisecond
     stats = Oddities()
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), stats)
+    decoder = framed_decoder(oddities=stats)
     return decoder.decode(member(names).join(0).start().read(len(reports))), stats
 
 

@@ -360,7 +360,9 @@ def test_without_a_broker_a_new_producer_is_unavailable(
     monkeypatch.setattr(producer_module, "INIT_TIMEOUT_S", 0.5)
     source = member(topics(1)).source
     names = Names("g", "e", "s", "d")
-    outbox = KafkaOutbox("127.0.0.1:1", source, JsonCodec(), names)
+    outbox = KafkaOutbox(
+        "127.0.0.1:1", source, JsonCodec(), names, options={}, transactional_id=None
+    )
     with pytest.raises(Unavailable, match="no transactions"):
         outbox.renew()
     outbox.close()
@@ -373,5 +375,10 @@ def test_options_of_the_outbox_are_checked_like_those_of_the_source(
     for options in ({"transactional.id": "mine"}, {"compression.type": "soon"}):
         with pytest.raises(ConfigError, match=r"transactional\.id|compression"):
             KafkaOutbox(
-                "127.0.0.1:1", source, JsonCodec(), Names("g", "e", "s", "d"), options=options
+                "127.0.0.1:1",
+                source,
+                JsonCodec(),
+                Names("g", "e", "s", "d"),
+                options=options,
+                transactional_id=None,
             ).renew()

@@ -10,15 +10,16 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.cimpl import NewPartitions
 
 from processor.errors import ConfigError, StopProcessing
-from processor.kafka.source import KafkaSource
 from processor.kafka.topics.rules import Found, judge
-from processor.kafka.topics.topics import Topics
 from processor.kafka.topics.watch import Expected
 from processor.sandbox.demo.judge import judge as judge_tasks
 from processor.sandbox.traffic.oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker, Kafka, Names, Recorder, until
 from tests.integration.ledger import Ledger, histories
 from tests.integration.stage import PARTITIONS, Stage, past_traffic
+from tests.support.parts import RETENTION_MS
+from tests.support.parts import source as make_source
+from tests.support.parts import topics as topics_of
 
 pytestmark = pytest.mark.kafka
 
@@ -53,7 +54,7 @@ def test_a_partition_that_was_not_there_at_the_start_stops_the_process_before_it
     kafka: Broker, cluster: Kafka, topics: Callable[..., Names], protocol: str
 ) -> None:
     names = topics(2)
-    source = KafkaSource(
+    source = make_source(
         kafka.bootstrap_servers,
         names.group_id,
         names.events,
@@ -121,19 +122,19 @@ def test_a_topic_that_grew_is_refused_until_the_status_topic_has_as_many_and_not
 
 def test_what_has_to_be_done_is_told_in_order_and_by_name() -> None:
     events, status = Found("e", "1", 8, {}), Found("s", "2", 6, {"cleanup.policy": "compact"})
-    told = [finding.text for finding in judge(events, status, None) if finding.fatal]
+    told = [finding.text for finding in judge(events, status, None, RETENTION_MS) if finding.fatal]
     assert len(told) == 1
     places = [told[0].index(part) for part in ("(1) Stop", "(2) kafka-topics.sh", "(3) Start")]
     assert places == sorted(places)
     assert "--alter --topic s --partitions 8" in told[0]
     assert "processor rekey" in told[0]
-    fewer = [f.text for f in judge(status, events, None) if f.fatal]
+    fewer = [f.text for f in judge(status, events, None, RETENTION_MS) if f.fatal]
     assert "A topic can't get fewer" in fewer[0]
 
 
 def test_a_topic_is_found_by_name_or_refused(kafka: Broker, topics: Callable[..., Names]) -> None:
     names = topics(3)
-    house = Topics(kafka.bootstrap_servers, names.events, names.status, names.dead_letter)
+    house = topics_of(kafka.bootstrap_servers, names.events, names.status, names.dead_letter)
     assert house.find(names.events).partitions == 3
     with pytest.raises(ConfigError, match="does not exist"):
         house.find("nowhere")

@@ -11,7 +11,6 @@ from confluent_kafka import Consumer, TopicPartition
 from processor.errors import ConfigError, StopProcessing
 from processor.kafka.client.options import RESERVED
 from processor.kafka.group import offsets as offsets_module
-from processor.kafka.source import KafkaSource
 from processor.ports import Committed, Position, RawRecord, Transaction
 from tests.integration.kit import (
     PATIENCE_S,
@@ -25,6 +24,7 @@ from tests.integration.kit import (
     until,
     writes,
 )
+from tests.support.parts import source
 from tests.support.patience import Patience
 
 pytestmark = pytest.mark.kafka
@@ -344,7 +344,7 @@ REFUSED = sorted(RESERVED)
 @pytest.mark.parametrize("name", REFUSED)
 def test_options_that_the_fence_and_restore_depend_on_are_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=name):
-        KafkaSource("localhost:1", "g", "t", options={name: "1"})
+        source("localhost:1", "g", "t", options={name: "1"})
 
 
 @pytest.mark.parametrize(
@@ -363,11 +363,11 @@ def test_bad_options_are_refused_with_what_to_change(
     options: dict[str, str | int], protocol: str, complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        KafkaSource("localhost:1", "g", "t", options=options, group_protocol=protocol)
+        source("localhost:1", "g", "t", options=options, group_protocol=protocol)
 
 
 def test_other_options_reach_the_client() -> None:
-    KafkaSource("localhost:1", "g", "t", options={"fetch.min.bytes": 10, "linger.ms": 5}).close()
+    source("localhost:1", "g", "t", options={"fetch.min.bytes": 10, "linger.ms": 5}).close()
 
 
 def test_an_empty_transaction_is_committed_without_the_broker(

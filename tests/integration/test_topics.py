@@ -15,6 +15,7 @@ from processor.kafka.topics import topics as topics_module
 from processor.kafka.topics.rules import HEADROOM_BYTES, Found, judge
 from processor.kafka.topics.topics import DELETE_RETENTION_MS, Topics
 from tests.integration.kit import Broker, Kafka
+from tests.support.parts import RETENTION_MS, topics
 from tests.support.patience import patient
 
 pytestmark = pytest.mark.kafka
@@ -31,7 +32,7 @@ def names() -> tuple[str, str, str]:
 @pytest.fixture
 def house(kafka: Broker, names: tuple[str, str, str]) -> Make:
     def make(**options: Any) -> Topics:
-        return Topics(kafka.bootstrap_servers, *names, **options)
+        return topics(kafka.bootstrap_servers, *names, **options)
 
     return make
 
@@ -104,18 +105,18 @@ def test_a_small_dead_letter_topic_is_named_and_used(
 
 def test_a_compacted_events_topic_is_named() -> None:
     events = Found("e", "id", 1, {"cleanup.policy": "compact"})
-    bad = [finding for finding in judge(events, None, None) if not finding.ok]
+    bad = [finding for finding in judge(events, None, None, RETENTION_MS) if not finding.ok]
     assert [(f.fatal, "set cleanup.policy=delete" in f.text) for f in bad] == [(False, True)]
 
 
 def test_a_status_topic_whose_settings_are_hidden_is_refused() -> None:
     events, status = Found("e", "id", 1, None), Found("s", "id", 1, None)
-    assert [f.fatal for f in judge(events, status, None)] == [False, True, False]
+    assert [f.fatal for f in judge(events, status, None, RETENTION_MS)] == [False, True, False]
 
 
 def test_a_dead_letter_topic_whose_settings_are_hidden_is_not_said_to_be_small() -> None:
     events, dead = Found("e", "id", 1, {}), Found("d", "id", 1, None)
-    (advice,) = [f for f in judge(events, None, dead) if not f.ok]
+    (advice,) = [f for f in judge(events, None, dead, RETENTION_MS) if not f.ok]
     assert not advice.fatal
     assert advice.text.startswith("d: we may not read the settings")
 
@@ -154,20 +155,20 @@ def test_a_dead_letter_topic_that_forgets_is_named(
 ) -> None:
     events = Found("e", "id", 1, {})
     dead = Found("d", "id", 1, {"max.message.bytes": "2000000", **config})
-    texts = [finding.text for finding in judge(events, None, dead) if not finding.ok]
+    texts = [finding.text for finding in judge(events, None, dead, RETENTION_MS) if not finding.ok]
     assert [text.endswith(advice) for text in texts] == [True] if advice else texts == []
 
 
 def test_a_status_topic_that_is_too_small_for_a_status_is_named() -> None:
     events = Found("e", "id", 1, {})
     status = Found("s", "id", 1, {"cleanup.policy": "compact", "max.message.bytes": "10000"})
-    (bad,) = [finding for finding in judge(events, status, None) if not finding.ok]
+    (bad,) = [finding for finding in judge(events, status, None, RETENTION_MS) if not finding.ok]
     assert (bad.fatal, "takes records of 10000 bytes" in bad.text) == (False, True)
 
 
 def test_three_topics_must_be_three() -> None:
     with pytest.raises(ConfigError, match="three topics"):
-        Topics("localhost:1", "a", "b", "a")
+        topics("localhost:1", "a", "b", "a")
 
 
 def test_a_topic_that_was_made_again_has_another_identity(
@@ -203,4 +204,4 @@ def test_a_topic_that_one_broker_knows_and_the_next_does_not_is_not_there_yet(
 def test_without_a_broker_the_topics_are_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics_module, "REQUEST_TIMEOUT_S", 0.5)
     with pytest.raises(Unavailable):
-        Topics("127.0.0.1:1", "e", "s", "d").check()
+        topics("127.0.0.1:1", "e", "s", "d").check()

@@ -22,7 +22,6 @@ from processor.core.report.fields import (
     MAX_MESSAGE_ID_BYTES,
     MAX_TASK_ID_BYTES,
     Oddities,
-    ReportRules,
     compile_normaliser,
 )
 from processor.errors import Rejected
@@ -35,7 +34,7 @@ from processor.store.index import MAX_KEY_BYTES, MAX_ORG_BYTES, Indexer, unfit
 from processor.store.store import LmdbStore
 from tests.contracts.test_store import StoppedClock
 from tests.kafka.avro.avro_kit import NOW, STATUS_SCHEMA
-from tests.support.rules import RULES
+from tests.support.rules import READING, RULES
 
 FIELDS = ("message_id", "status_code", "date_received", "metadata", "vendor_account_id")
 CODEC = StatusCodec(STATUS_SCHEMA, single_object_prefix(STATUS_SCHEMA))
@@ -53,7 +52,7 @@ STAMPS = st.none() | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(NOW - 
 
 def accepted(report: dict[str, Any], record_time: int, fields: tuple[str, ...]) -> Any:
     try:
-        return compile_normaliser(ReportRules(), Oddities(), fields)(report, record_time)
+        return compile_normaliser(READING, Oddities(), fields)(report, record_time)
     except Rejected:
         return None
 

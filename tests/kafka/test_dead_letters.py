@@ -10,13 +10,12 @@ from hypothesis import strategies as st
 
 from processor.commands.produce.events import EventEncoder
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.dead_letters import EVENT_TIME, Letter, of_record, of_status
 from processor.ports import DeadLetter
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, NOW, report
+from tests.support.parts import framed_decoder
 
 Headers = list[tuple[str, bytes | None]]
 
@@ -66,7 +65,7 @@ def raw(letter: Letter) -> Headers:
 
 
 def decoded(record: Lying) -> DeliveryEvent:
-    (event,) = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities()).decode([record])
+    (event,) = framed_decoder().decode([record])
     assert not isinstance(event, Rejection)
     return event
 

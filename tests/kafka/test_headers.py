@@ -10,15 +10,14 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from processor.commands.produce.events import EventEncoder
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.dead_letters import PREFIX, of_record
 from processor.kafka.headers import UNREADABLE, headers_of
 from processor.ports import DeadLetter, RawRecord
 from processor.sandbox.servers.broker import InProcessBroker
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, report
+from tests.support.parts import framed_decoder
 from tests.support.raw_headers import produce_raw
 
 pytestmark = pytest.mark.skipif(
@@ -72,7 +71,7 @@ def test_whoever_asks_again_gets_the_same(servers: str) -> None:
 
 def test_an_event_is_decoded_whatever_its_headers_are_called(servers: str) -> None:
     message = on_the_broker(servers, "t", GOOD, (BAD_NAME, b"2"))
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
+    decoder = framed_decoder()
     [event] = decoder.decode([cast("RawRecord", message)])
     assert not isinstance(event, Rejection)
     assert event.code == 220

@@ -14,8 +14,8 @@ from prometheus_client import CollectorRegistry
 
 from processor import cli
 from processor.commands.produce.events import EventEncoder
+from processor.config.settings import Salesforce
 from processor.config.sources import Variables
-from processor.core.report.fields import ReportRules
 from processor.core.report.shapes import to_avro_report
 from processor.kafka.avro.schemas import schema_text
 from processor.runtime.metrics import Metrics, describe_metrics
@@ -87,7 +87,7 @@ def test_each_example_report_is_accepted(document: Path) -> None:
         assert report["date_received"] is not None
         metadata = report["metadata"]
         assert isinstance(metadata, dict)
-        assert ReportRules().task_id_key in metadata
+        assert Salesforce().task_id_metadata_key in metadata
 
 
 def test_there_is_an_example_of_a_report() -> None:

@@ -16,11 +16,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from processor.errors import ConfigError, Unavailable
-from processor.salesforce.client import Client, Login
+from processor.salesforce.client import Client
 from processor.salesforce.collections import Row, describe_call, retrieve_call, update_call
 from processor.salesforce.verdicts import OrgUnavailable, Pause
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
 from processor.sandbox.org.server import OrgSettings, SandboxOrg, id_18
+from tests.support.parts import login
 from tests.support.patience import patient
 from tests.support.stub_server import Reply, Stub, as_json, stub_server
 
@@ -32,7 +33,6 @@ TASK = id_18("00T000000000001")
 GRANTED = {"access_token": "the-token", "instance_url": "https://na1.salesforce.com"}
 LIMIT = [{"errorCode": "REQUEST_LIMIT_EXCEEDED", "message": "x"}]
 WRITE = update_call([[Row(TASK, {"SMS_Status__c": "Delivery"})]], "66.0")
-SECRET: dict[str, Any] = {"domain": "acme.my", "consumer_key": "key", "consumer_secret": "hush"}
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def stub() -> Iterator[Stub]:
 
 
 def client_of(stub: Stub, **more: Any) -> Client:
-    return Client(Login(**{**SECRET, "endpoint_url": stub.url, **more}))
+    return Client(login(**{"endpoint_url": stub.url, **more}))
 
 
 # -- settings ----------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ def test_a_login_that_can_not_work_says_what_to_change(
     settings: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(ConfigError, match=complaint):
-        Login(**{"domain": "acme.my", "consumer_key": "k", **settings})
+        login(**{"consumer_secret": None, **settings})
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,10 @@ def test_a_login_tells_which_org_it_has_led_to(stub: Stub, identity: Any, org: s
 
 
 def test_secrets_are_not_in_a_login_s_text() -> None:
-    login = Login("acme.my", "the-key", username="u@x", private_key=PEM)
-    assert repr(login).count("PRIVATE") == 0
-    assert "the-key" not in repr(login)
-    assert "hush" not in repr(Login(**SECRET))
+    by_key = login(consumer_key="the-key", username="u@x", private_key=PEM)
+    assert repr(by_key).count("PRIVATE") == 0
+    assert "the-key" not in repr(by_key)
+    assert "hush" not in repr(login())
 
 
 # -- the two flows -----------------------------------------------------------------------------
@@ -136,8 +136,7 @@ def pem_of(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
 )
 def test_a_key_that_cannot_sign_is_a_fault_of_ours_and_not_quoted(pem: str, stub: Stub) -> None:
     pem = pem if pem.startswith("-----BEGIN") else "-----BEGIN PRIVATE KEY-----\n" + pem
-    login = Login("acme.my", "key", username="u@x", private_key=pem, endpoint_url=stub.url)
-    client = Client(login)
+    client = client_of(stub, username="u@x", private_key=pem)
     with pytest.raises(ConfigError, match="must be an RSA key in PEM") as caught:
         client.log_in()
     assert pem[30:60] not in str(caught.value)
@@ -153,14 +152,14 @@ def test_jwt_bearer_logs_in_with_a_signature_that_the_org_verifies() -> None:
     settings = OrgSettings(public_key_pem=public.decode())
     with SandboxOrg(settings=settings) as org:
         org.add_tasks([TASK])
-        login = Login(
-            "acme.my",
-            settings.consumer_key,
-            username=settings.username,
-            private_key=pem,
-            endpoint_url=org.url,
+        client = Client(
+            login(
+                consumer_key=settings.consumer_key,
+                username=settings.username,
+                private_key=pem,
+                endpoint_url=org.url,
+            )
         )
-        client = Client(login)
         client.log_in()
         reply = client.send(WRITE)
         assert isinstance(reply, Answer)
@@ -326,7 +325,7 @@ def test_every_kind_of_request_says_who_is_calling(stub: Stub) -> None:
 
 
 def test_a_login_without_an_answer_is_unavailable() -> None:
-    client = Client(Login(**SECRET, endpoint_url="http://127.0.0.1:9"))
+    client = Client(login(endpoint_url="http://127.0.0.1:9"))
     with pytest.raises(Unavailable, match="ConnectionError"):
         client.log_in()
 

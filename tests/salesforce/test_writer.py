@@ -11,7 +11,7 @@ import pytest
 from processor.core.settle import Differs, Park, Reject, Retry, Settled, Stop
 from processor.ports import Owed, Writer
 from processor.salesforce.verdicts import MALFORMED_ID
-from processor.salesforce.writer import SalesforceWriter, WriterSettings
+from processor.salesforce.writer import SalesforceWriter
 from processor.sandbox.org.server import (
     Fault,
     FaultKind,
@@ -21,6 +21,7 @@ from processor.sandbox.org.server import (
     task_fields,
 )
 from tests.salesforce.writer_bench import Bench, kinds, owed, task_id, until
+from tests.support.parts import writing
 
 TASKS = 3_000
 
@@ -92,7 +93,7 @@ def test_the_org_s_admins_can_see_who_makes_each_kind_of_request(bench: Bench) -
 
 
 def test_rows_that_come_within_the_linger_share_a_request(org: SandboxOrg) -> None:
-    with Bench(org, settings=WriterSettings(linger_s=0.3)) as bench:
+    with Bench(org, settings=writing(linger_s=0.3)) as bench:
         bench.logged_in()
         for number in range(20):
             bench.writer.submit([owed(number)])
@@ -174,7 +175,7 @@ def test_reading_back_waits_for_the_write_before_it(bench: Bench) -> None:
 
 
 def test_the_window_bounds_what_is_held(org: SandboxOrg) -> None:
-    with Bench(org, settings=WriterSettings(window_rows=500, linger_s=0.02)) as bench:
+    with Bench(org, settings=writing(window_rows=500)) as bench:
         bench.logged_in()
         assert bench.writer.room("default") == 500
         assert bench.writer.room("another org") == 0

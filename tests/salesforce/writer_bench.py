@@ -14,6 +14,7 @@ from processor.ports import Lease, Owed, Result
 from processor.salesforce.client import Client, Login
 from processor.salesforce.writer import SalesforceWriter, WriterSettings
 from processor.sandbox.org.server import OrgSettings, SandboxOrg, id_18
+from tests.support.parts import WRITING, login
 from tests.support.patience import Patience, patient
 
 SETTINGS = OrgSettings()
@@ -34,8 +35,7 @@ def owed(
 
 
 def login_to(org: SandboxOrg, timeout_s: float = 5.0, secret: str | None = None) -> Login:
-    return Login(
-        domain="acme.my",
+    return login(
         consumer_key=SETTINGS.consumer_key,
         consumer_secret=secret or SETTINGS.consumer_secret,
         endpoint_url=org.url,
@@ -120,8 +120,8 @@ class Bench:
             self.client,
             self.clock,
             lease or self,
+            settings or WRITING,
             self.meter,
-            settings or WriterSettings(linger_s=0.02),
             Random(1),
         )
 

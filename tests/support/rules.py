@@ -1,6 +1,7 @@
 """The core's settings, as a user has them who has set none."""
 
 from processor.core.due import Rules
+from processor.core.report.fields import ReportRules
 
 RULES = Rules(
     failure_hold_ms=15_000,
@@ -10,3 +11,4 @@ RULES = Rules(
     retention_ms=604_800_000,
     require_task=True,
 )
+READING = ReportRules(("date_received", "submitted_date"), "salesforce_task_id")

@@ -53,8 +53,8 @@ class ReportRules(NamedTuple):
     `task_id_key`: the metadata key under which the sender put the Task's id.
     """
 
-    time_fields: tuple[str, ...] = ("date_received", "submitted_date")
-    task_id_key: str = "salesforce_task_id"
+    time_fields: tuple[str, ...]
+    task_id_key: str
 
     def fields(self) -> frozenset[str]:
         """Every field of a report that is looked at."""

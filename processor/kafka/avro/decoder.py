@@ -110,7 +110,7 @@ class AvroDecoder:
         stats: Oddities,
         registry: Registry | None = None,
         *,
-        plain: bool = False,
+        plain: bool,
     ) -> None:
         self.stats = stats
         self._registry = registry

@@ -22,7 +22,6 @@ DEFAULT_OPTIONS: Final[Mapping[str, object]] = {
     "max.retries": 1,
     "retries.wait.ms": 200,
 }
-GRACE_S: Final = 30.0  # for an id that the registry does not know yet
 GRACE_PAUSE_S: Final = 600.0  # from the end of one grace to the next
 ASK_AGAIN_S: Final = 2.0  # during a grace
 UNKNOWN_FOR_S: Final = 5.0  # how long an id that was given up is not asked for again
@@ -67,9 +66,7 @@ class Registry:
     save beyond `MAX_UNKNOWN` of them.
     """
 
-    def __init__(
-        self, client: SchemaRegistryClient, clock: Clock, grace_s: float = GRACE_S
-    ) -> None:
+    def __init__(self, client: SchemaRegistryClient, clock: Clock, grace_s: float) -> None:
         self._client = client
         self._clock = clock
         self._grace_s = grace_s
@@ -81,7 +78,7 @@ class Registry:
 
     @classmethod
     def connect(
-        cls, url: str, options: Mapping[str, object], clock: Clock, grace_s: float = GRACE_S
+        cls, url: str, options: Mapping[str, object], clock: Clock, grace_s: float
     ) -> Registry:
         """Sends nothing yet. `options` are properties of confluent_kafka's SchemaRegistryClient;
         a `mock://` URL gives a registry in memory. Raises ConfigError for bad properties.
@@ -219,9 +216,7 @@ def _unknown(schema_id: SchemaId) -> Rejected:
     return Rejected("unknown_schema", f"id {schema_id} is not in the registry")
 
 
-def prefix_for(
-    schema_text: str, topic: str, registry: Registry | None, *, register: bool = False
-) -> bytes:
+def prefix_for(schema_text: str, topic: str, registry: Registry | None, *, register: bool) -> bytes:
     """The framing of values that we write to a topic: Confluent's where there is a registry, else
     single-object encoding. The schema has to be there as `<topic>-value`, unless we may `register`
     it: a registry's subjects belong to whoever runs it.

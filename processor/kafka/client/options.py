@@ -17,7 +17,6 @@ Options = Mapping[str, Value]
 Client = TypeVar("Client")
 
 MIN_SESSION_TIMEOUT_MS: Final = 20_000  # twice the transaction timeout; docs/design.md, "The fence"
-DEFAULT_SESSION_TIMEOUT_MS: Final = 30_000
 GROUP_PROTOCOLS: Final = ("classic", "consumer")
 
 _FENCE: Final = "the fence against a second owner of a partition depends on it"
@@ -118,9 +117,7 @@ def option_problems(options: Options, group_protocol: str | None) -> list[str]:
     return problems
 
 
-def refused(
-    options: Options, group_protocol: str, session_timeout_ms: int | None = None
-) -> list[str]:
+def refused(options: Options, group_protocol: str, session_timeout_ms: int | None) -> list[str]:
     """What is wrong with a user's options, one line each, also in librdkafka's opinion: a property
     or a file that is not there, a value out of range. Nothing is connected to.
     """

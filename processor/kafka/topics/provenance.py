@@ -125,7 +125,7 @@ def problems(
     ours: Identity,
     committed: Mapping[int, Mark],
     kept: Mapping[int, Mark],
-    adopted: frozenset[str] = frozenset(),
+    adopted: frozenset[str],
     *,
     status_missing: bool = False,
 ) -> list[str]:

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 from processor.kafka.avro.status_writer import MAX_STATUS_BYTES
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 
-DEAD_LETTER_RETENTION_S: Final = 30 * 86_400.0
 STATUS_BYTES: Final = 2 * MAX_STATUS_BYTES  # with its key, its mark and the batch around it
 HEADROOM_BYTES: Final = 65_536  # for a dead letter's headers, beyond the largest event
 
@@ -58,7 +57,7 @@ def judge(
     events: Found,
     status: Found | None,
     dead_letter: Found | None,
-    dead_letter_retention_ms: int = round(DEAD_LETTER_RETENTION_S * 1000),
+    dead_letter_retention_ms: int,
 ) -> list[Finding]:
     """Every topic against what it must be."""
     return [

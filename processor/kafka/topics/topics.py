@@ -20,7 +20,6 @@ from processor.kafka.client.error_log import NEEDS_SOMEONE
 from processor.kafka.client.options import Options, built, checked, connection
 from processor.kafka.dead_letters import DEFAULT_MAX_BYTES
 from processor.kafka.topics.rules import (
-    DEAD_LETTER_RETENTION_S,
     Finding,
     Found,
     dead_letter_config,
@@ -74,14 +73,14 @@ class Topics:
         status: str,
         dead_letter: str,
         *,
-        options: Options | None = None,
-        events_partitions: int | None = None,
+        options: Options,
+        events_partitions: int | None,
+        dead_letter_retention_s: float,
         replication_factor: int = -1,
-        dead_letter_retention_s: float = DEAD_LETTER_RETENTION_S,
     ) -> None:
         if len({events, status, dead_letter}) < len((events, status, dead_letter)):
             raise ConfigError("the events, status and dead-letter topics must be three topics")
-        user = checked(options or {}, group_protocol=None)
+        user = checked(options, group_protocol=None)
         self._trouble: KafkaError | None = None  # the last that the connections had
         config = connection(bootstrap_servers, user) | {"error_cb": self._note}
         self._admin = built(AdminClient, config)

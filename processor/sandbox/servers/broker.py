@@ -19,6 +19,7 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from confluent_kafka import KafkaException, Producer
 
+from processor.config.settings import Kafka
 from processor.errors import Unavailable
 from processor.kafka.client.options import connection
 from processor.kafka.topics.topics import Topics
@@ -116,7 +117,9 @@ class RealBroker(KafkaServer):
         Topics(
             self.bootstrap_servers,
             *names,
+            options={},
             events_partitions=self.partitions,
+            dead_letter_retention_s=Kafka().dead_letter_retention_s,
             replication_factor=1,
         ).ensure()
 

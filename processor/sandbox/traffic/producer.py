@@ -248,7 +248,7 @@ def _encoders(
     """With the registry, as soon as it answers; None when stopped before."""
     if not options.registry_url:
         return Encoders(options.topic)
-    registry = Registry.connect(options.registry_url, {}, clock)
+    registry = Registry.connect(options.registry_url, {}, clock, grace_s=0)  # reads nothing
     while not stopped.is_set():
         try:
             return Encoders(options.topic, registry)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processor.commands.produce.events import EventEncoder
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
+from processor.core.report.fields import Oddities
 from processor.errors import Rejected, Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_id, confluent_prefix, single_object_prefix
@@ -24,6 +24,7 @@ from tests.kafka.avro.avro_kit import (
     schema,
     write,
 )
+from tests.support.rules import READING
 
 __all__ = ["clock", "registry", "topic"]
 
@@ -42,7 +43,7 @@ class TestMockRegistry(RegistryContract):
 
 
 def decoder(*schemas: str, plain: bool = False) -> AvroDecoder:
-    return AvroDecoder(schemas or [EVENT_SCHEMA], ReportRules(), Oddities(), plain=plain)
+    return AvroDecoder(schemas or [EVENT_SCHEMA], READING, Oddities(), plain=plain)
 
 
 def decode(*values: bytes | None) -> list[object]:

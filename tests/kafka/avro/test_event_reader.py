@@ -11,10 +11,10 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.core.report.fields import ReportRules
 from processor.kafka.avro.event_reader import MAX_BRANCHES, NOT_STRAIGHT, Straight, compile_straight
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.writer_schema import BROKEN, parse_writer
+from tests.support.rules import READING
 
 WANTED = ("f0", "f1")
 
@@ -142,13 +142,13 @@ def test_what_is_accepted_of_broken_bytes_is_what_fastavro_reads(
 
 @given(st.binary(max_size=400))
 def test_any_bytes_as_our_event(raw: bytes) -> None:
-    rules = ReportRules()
+    rules = READING
     parsed = parse_writer(schema_text("delivery_event.avsc"), rules.fields()).parsed
     check(straight(parsed, rules.fields()), parsed, raw)
 
 
 def test_our_own_events_take_the_shortcut() -> None:
-    rules = ReportRules()
+    rules = READING
     writer = parse_writer(schema_text("delivery_event.avsc"), None).parsed
     parsed = parse_writer(schema_text("delivery_event.avsc"), rules.fields()).parsed
     value = {

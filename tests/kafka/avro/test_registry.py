@@ -11,21 +11,19 @@ from typing import Any
 import pytest
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import ConfigError, Rejected, Rejection, Unavailable
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.registry import (
     ASK_AGAIN_S,
     FORGET_S,
     GRACE_PAUSE_S,
-    GRACE_S,
     MAX_LOOKUPS,
     MAX_UNKNOWN,
     UNKNOWN_FOR_S,
     Registry,
 )
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, HandClock, Record, report, write
+from tests.support.parts import GRACE_S, framed_decoder
 
 ONCE = {"max.retries": 0, "timeout": 2}
 
@@ -82,7 +80,7 @@ def clock() -> HandClock:
 
 @pytest.fixture
 def registry(server: Answers, clock: HandClock) -> Iterator[Registry]:
-    registry = Registry.connect(server.url(), ONCE, clock)
+    registry = Registry.connect(server.url(), ONCE, clock, GRACE_S)
     yield registry
     registry.close()
 
@@ -136,7 +134,7 @@ def test_a_late_replica_costs_no_event(
     server: Answers, registry: Registry, clock: HandClock
 ) -> None:
     server.say(404, MISSING)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     records = [Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))] * 60
     for _ in range(2):
         with pytest.raises(Unavailable) as waits:
@@ -194,7 +192,7 @@ def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to
 ) -> None:
     """Each is a bare value whose first field is empty: it begins as a framed one does."""
     server.say(404, MISSING)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     good = Record(write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA)))
     records = [Record(confluent_prefix(1 << 20 | n) + b"broken") for n in range(750)]
     items: list[DeliveryEvent | Rejection] = []
@@ -237,7 +235,7 @@ def test_a_number_that_cannot_be_an_id_is_not_asked_for(
 
 def test_a_schema_is_fetched_once(server: Answers, registry: Registry) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     record = Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))
     for _ in range(3):
         assert [item[1] for item in decoder.decode([record] * 3)] == [220] * 3
@@ -252,7 +250,7 @@ def test_a_schema_that_is_not_avro_is_a_dead_letter(
     server: Answers, registry: Registry, answer: dict[str, str]
 ) -> None:
     server.say(200, answer)
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     record = Record(confluent_prefix(7) + b"x")
     for item in decoder.decode([record, record]):
         assert isinstance(item, Rejection)
@@ -261,7 +259,7 @@ def test_a_schema_that_is_not_avro_is_a_dead_letter(
 
 def test_apicurios_ids_are_read_from_the_headers(server: Answers, registry: Registry) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     bare = write(EVENT_SCHEMA, report(delivery_report_id="", message_id="m"))
     eight = (7).to_bytes(8, "big")
     records = [
@@ -295,14 +293,14 @@ def test_an_id_in_a_header_goes_before_the_value(
     server: Answers, registry: Registry, own: list[tuple[str, bytes | None]], reason: str
 ) -> None:
     server.say(200, {"schema": EVENT_SCHEMA})
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     bare = write(EVENT_SCHEMA, report(delivery_report_id="r"))
     [item] = decoder.decode([Record(bare, own=own)])
     assert (item.reason if isinstance(item, Rejection) else "known") == reason
 
 
 def test_an_id_in_a_header_needs_a_registry() -> None:
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities())
+    decoder = framed_decoder()
     bare = write(EVENT_SCHEMA, report())
     framed = write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA))
     own: list[tuple[str, bytes | None]] = [(HEADER, b"\0\0\0\0\7")]
@@ -315,7 +313,7 @@ def test_an_id_in_a_header_needs_a_registry() -> None:
 def test_an_outage_rejects_nothing_and_is_over_when_it_is_over(
     server: Answers, registry: Registry
 ) -> None:
-    decoder = AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     records = [Record(b""), Record(write(EVENT_SCHEMA, report(), confluent_prefix(7)))]
     server.say(503, "")
     with pytest.raises(Unavailable):
@@ -333,7 +331,7 @@ def test_an_answer_without_a_schema_is_not_kept(server: Answers, registry: Regis
 
 
 def test_nobody_there_is_unavailable(clock: HandClock) -> None:
-    registry = Registry.connect("http://127.0.0.1:1", ONCE, clock)
+    registry = Registry.connect("http://127.0.0.1:1", ONCE, clock, GRACE_S)
     with pytest.raises(Unavailable, match="Schema Registry"):
         registry.schema(7)
     registry.close()
@@ -348,7 +346,7 @@ def test_silence_is_unavailable(server: Answers, clock: HandClock) -> None:
             pass
 
     server.RequestHandlerClass = Silent
-    registry = Registry.connect(server.url(), {"max.retries": 0, "timeout": 0.2}, clock)
+    registry = Registry.connect(server.url(), {"max.retries": 0, "timeout": 0.2}, clock, GRACE_S)
     with pytest.raises(Unavailable, match="Timeout"):
         registry.schema(7)
     registry.close()
@@ -357,12 +355,12 @@ def test_silence_is_unavailable(server: Answers, clock: HandClock) -> None:
 @pytest.mark.parametrize("options", [{"no.such.option": 1}, {"timeout": 1, "max.retries": "x"}])
 def test_bad_options_are_a_config_error(options: dict[str, object], clock: HandClock) -> None:
     with pytest.raises(ConfigError, match="Schema Registry"):
-        Registry.connect("http://127.0.0.1:1", options, clock)
+        Registry.connect("http://127.0.0.1:1", options, clock, GRACE_S)
 
 
 def test_a_bad_url_is_a_config_error(clock: HandClock) -> None:
     with pytest.raises(ConfigError, match="Invalid url"):
-        Registry.connect("ftp://example.com", {}, clock)
+        Registry.connect("ftp://example.com", {}, clock, GRACE_S)
 
 
 @pytest.mark.parametrize("status", [409, 422])

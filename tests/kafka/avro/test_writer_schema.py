@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.event_reader import compile_straight
@@ -19,6 +18,8 @@ from processor.kafka.avro.framing import SchemaId, confluent_prefix, single_obje
 from processor.kafka.avro.registry import RegisteredSchema
 from processor.kafka.avro.writer_schema import Source
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, NOW, Record, report, schema, write
+from tests.support.parts import framed_decoder
+from tests.support.rules import READING
 
 GOOD = write(EVENT_SCHEMA, report(), single_object_prefix(EVENT_SCHEMA))
 EVENT = DeliveryEvent("m", 220, NOW - 10, NOW, "00T1", "a")
@@ -66,7 +67,7 @@ class Registered:
 
 def registered(text: str, *references: str) -> AvroDecoder:
     registry: Any = Registered(text, references)
-    return AvroDecoder([EVENT_SCHEMA], ReportRules(), Oddities(), registry)
+    return framed_decoder(registry)
 
 
 def dlr(branch: bytes = b"") -> Record:
@@ -118,7 +119,7 @@ def test_a_name_of_nothing_is_a_bad_schema() -> None:
 
 def test_the_shortcuts_are_taken_for_branches_too() -> None:
     source = Source('["null", "acme.Dlr"]', REFERENCES)
-    fields = ReportRules().fields()
+    fields = READING.fields()
     assert compile_straight(source.cut(fields, 1).parsed, fields) is not None
     assert source.cut(fields, 1).units == {"date_received": 1000}
 

@@ -12,18 +12,16 @@ import pytest
 from confluent_kafka import Consumer, Message
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection, Unavailable
-from processor.kafka.avro.decoder import AvroDecoder
 from processor.kafka.avro.registry import Registry
-from processor.kafka.avro.schemas import schema_text
 from processor.runtime.clock import SystemClock
 from processor.sandbox.org.schema import task_id_18
 from processor.sandbox.org.server import SandboxOrg
 from processor.sandbox.servers.broker import InProcessBroker, TopicNames
 from processor.sandbox.traffic.generator import Mix, Poison, Report, Traffic
 from processor.sandbox.traffic.oracle import REASONS
-from processor.sandbox.traffic.producer import SCHEMA, Encoders, TaskMaker, main, pace
+from processor.sandbox.traffic.producer import Encoders, TaskMaker, main, pace
+from tests.support.parts import framed_decoder
 from tests.support.patience import Patience, patient
 from tests.support.raw_record import Raw
 
@@ -67,7 +65,7 @@ def test_it_produces_until_told_to_stop_and_makes_the_tasks_first(broker: InProc
         assert process.returncode == 0, log
         assert b"ended reports=" in log
         assert len(messages) >= 100
-        decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities())
+        decoder = framed_decoder()
         events = [
             e
             for e in decoder.decode([Raw(m.value(), m.timestamp()[1]) for m in messages])
@@ -109,7 +107,7 @@ def test_with_a_registry_every_poison_can_be_made_and_is_rejected_for_its_reason
     registry = Registry.connect("mock://traffic", {}, SystemClock(), grace_s=0)
     encoders = Encoders(TOPIC, registry)
     assert encoders.poisons == tuple(Poison)
-    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities(), registry)
+    decoder = framed_decoder(registry)
     traffic = Traffic(60, seed=7, mix=Mix(poisoned=0.5, poisons=encoders.poisons))
     seen = set()
     for report in traffic:

@@ -10,10 +10,7 @@ import pytest
 
 from processor.core.collapse import merge, resolve
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Oddities, ReportRules
 from processor.errors import Rejection
-from processor.kafka.avro.decoder import AvroDecoder
-from processor.kafka.avro.schemas import schema_text
 from processor.sandbox.org.schema import task_id_18
 from processor.sandbox.traffic.generator import (
     TASK_KEY,
@@ -34,7 +31,8 @@ from processor.sandbox.traffic.oracle import (
     out_of_place,
     replay,
 )
-from processor.sandbox.traffic.producer import SCHEMA, Encoders
+from processor.sandbox.traffic.producer import Encoders
+from tests.support.parts import framed_decoder
 from tests.support.raw_record import Raw
 
 HARD = Mix(
@@ -52,7 +50,7 @@ HARD = Mix(
 
 def decoded(reports: list[Report]) -> list[DeliveryEvent | Rejection]:
     encoders = Encoders("events")
-    decoder = AvroDecoder([schema_text(SCHEMA)], ReportRules(), Oddities())
+    decoder = framed_decoder()
     return decoder.decode([Raw(encoders.value(r), r.timestamp_ms) for r in reports])
 
 
