@@ -23,6 +23,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any machine")
 
 
+pytest_plugins = ["tests.integration.servers"]
+
 HANGS_AFTER_S = 60.0  # a test that its time-out could not end: it is in a call that does not return
 _stderr = pytest.StashKey[int]()
 

@@ -13,9 +13,9 @@ from processor.sandbox.org.server import Fault, FaultKind, RequestKind
 from processor.sandbox.servers.kafka import KafkaServer, Listener
 from processor.sandbox.traffic.oracle import expected
 from tests.chaos.proxy import Proxy
-from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import real
 from tests.integration.ledger import Ledger
+from tests.integration.servers import BROKER_SETTINGS
 from tests.integration.stage import SESSION_TIMEOUT_S, Stage, past_traffic, wait
 from tests.support.patience import patient
 

@@ -1,26 +1,13 @@
-"""A real Apache Kafka and a real Schema Registry, started once a session where there is none."""
+"""Topics and members of groups on the real Kafka of `servers.py`."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from processor.sandbox.servers.kafka import KafkaServer
-from tests.integration.kit import Broker, GivenBroker, Kafka, Member, Names, real
-from tests.support.registry_server import RegistryServer
-
-# So that a test need not wait for what takes a minute in production.
-BROKER_SETTINGS = {
-    "group.min.session.timeout.ms": "1000",
-    "group.consumer.min.session.timeout.ms": "6000",
-    "group.consumer.session.timeout.ms": "6000",
-    "group.consumer.min.heartbeat.interval.ms": "1000",
-    "group.consumer.heartbeat.interval.ms": "1000",
-    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "500",
-}
+from tests.integration.kit import Broker, Kafka, Member, Names
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,26 +15,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("registry") is not None:
             item.add_marker(pytest.mark.xdist_group("registry"))
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[Broker]:
-    """`bootstrap_servers`, and start, stop, restart, kill, freeze, thaw."""
-    if given := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-        yield GivenBroker(given)
-        return
-    with real(lambda: KafkaServer(BROKER_SETTINGS)) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def registry_url() -> Iterator[str]:
-    """Confluent's API of a Schema Registry."""
-    if given := os.environ.get("SCHEMA_REGISTRY_URL"):
-        yield given
-        return
-    with real(RegistryServer) as server:
-        yield server.url
 
 
 @pytest.fixture

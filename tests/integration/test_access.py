@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from processor.sandbox.servers.kafka import KafkaServer, Listener
 from processor.sandbox.traffic.generator import Mix
 from processor.sandbox.traffic.oracle import expected
-from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import PATIENCE_S, real
 from tests.integration.ledger import Ledger
+from tests.integration.servers import BROKER_SETTINGS
 from tests.integration.stage import PARTITIONS, Stage, past_traffic
 from tests.support.patience import patient
 

@@ -11,8 +11,8 @@ import pytest
 from processor.sandbox.org.server import Fault, FaultKind
 from processor.sandbox.servers.kafka import KafkaServer
 from processor.sandbox.traffic.oracle import expected
-from tests.integration.conftest import BROKER_SETTINGS
 from tests.integration.kit import Broker, real
+from tests.integration.servers import BROKER_SETTINGS
 from tests.integration.stage import PARTITIONS, SESSION_TIMEOUT_S, Stage, past_traffic, wait
 from tests.support.patience import patient
 
