@@ -159,6 +159,7 @@ class Broker:
         self._observer = observer
         self.down_until = 0.0
         self.events: list[list[SimRecord]] = [[] for _ in range(partitions)]
+        self.begins = [0] * partitions
         self.ends = [0] * partitions
         self.statuses = [StatusLog() for _ in range(partitions)]
         self.offsets: dict[int, CommittedOffset] = {}
@@ -187,6 +188,16 @@ class Broker:
         """Where a reader stands that has read all there is: holes at the end are not passed."""
         records = self.events[partition]
         return records[-1].place + 1 if records and records[-1].place >= offset else offset
+
+    def left(self, partition: int, offset: int) -> int:
+        """How many records there are from the offset on."""
+        records = self.events[partition]
+        return len(records) - bisect_left(records, offset, key=lambda record: record.place)
+
+    def delete_before(self, partition: int, offset: int) -> None:
+        """What lies before the offset has been kept long enough."""
+        self.begins[partition] = offset
+        self.events[partition] = [r for r in self.events[partition] if r.place >= offset]
 
     # -- transactions ------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.report.fields import Oddities
-from processor.errors import Rejection, StopProcessing, Unavailable
+from processor.errors import Rejection, StopProcessing, StoreFailed, Unavailable
 from processor.ports import (
     Aborted,
     Committed,
@@ -60,7 +60,9 @@ class SimSource:
         self._listener: RebalanceListener | None = None
         self._next: dict[int, int] = {}
         self._bases: dict[int, int] = {}
+        self._found: dict[int, int] = {}
         self._paused: set[int] = set()
+        self._heard_at = float("-inf")
         self._joined = self._has_left = False
         self._tells_itself = self._world.weather.tells_itself
         self._notice_at = -1.0
@@ -82,6 +84,7 @@ class SimSource:
         if away(self._broker, self._machine):
             self._time_out()
             return {}
+        self._heard_at = self._world.now
         early = self._fetch(max_records) if self._world.rng.random() < 0.5 else None
         self._serve()
         fetched = self._fetch(max_records) if early is None else early
@@ -98,11 +101,22 @@ class SimSource:
 
     def committed(self, partition: int, timeout_s: float) -> CommittedOffset | None:
         self._machine.point("asking")
-        return None if away(self._broker, self._machine) else self._broker.stable_offset(partition)
+        if away(self._broker, self._machine):
+            return None
+        found = self._broker.stable_offset(partition)
+        if found is not None and partition in self.told:
+            self._found[partition] = max(found.offset, 0)
+        return found
+
+    def is_stable(self, partition: int) -> bool:
+        """Whether `committed` has answered for the partition since it became ours."""
+        return partition in self._found
 
     def start(self, partition: int, offset: int) -> None:
-        self._next[partition] = self._bases[partition] = max(offset, 0)
-        self._paused.discard(partition)
+        if partition in self.told:
+            begin = offset if offset >= 0 else self._broker.begins[partition]
+            self._next[partition] = self._bases[partition] = begin
+            self._paused.discard(partition)
 
     def pause(self, partitions: Collection[int]) -> None:
         self._paused.update(partitions)
@@ -118,10 +132,17 @@ class SimSource:
         return offset is not None and self._broker.next_offset(partition, offset) == offset
 
     def silent_s(self) -> float:
-        return 0.0
+        return self._world.now - self._heard_at
 
     def lag(self) -> Mapping[int, int]:
-        return {}
+        if away(self._broker, self._machine):
+            return {}
+        return {
+            partition: self._broker.left(
+                partition, self._next.get(partition, self._found.get(partition, 0))
+            )
+            for partition in self.told
+        }
 
     def rejoin(self) -> None:
         self._machine.point("rejoin")
@@ -222,18 +243,25 @@ class SimSource:
         for partition in partitions:
             self._next.pop(partition, None)
             self._bases.pop(partition, None)
+            self._found.pop(partition, None)
             self._paused.discard(partition)
 
     def _fetch(self, limit: int) -> list[SimRecord]:
         records: list[SimRecord] = []
         for partition in list(self._next):
             if partition not in self._paused and len(records) < limit:
+                self._require_kept(partition, self._next[partition])
                 most = self._world.rng.randint(1, limit - len(records))
                 some = self._broker.read(partition, self._next[partition], most)
                 if some:
                     self._next[partition] = some[-1].place + 1
                     records += some
         return records
+
+    def _require_kept(self, partition: int, offset: int) -> None:
+        broker = self._broker
+        if not broker.begins[partition] <= offset <= broker.ends[partition]:
+            raise StopProcessing(f"p{partition} no longer holds {offset}")
 
 
 class SimRestore:
@@ -242,7 +270,7 @@ class SimRestore:
     def __init__(
         self, machine: Machine, broker: Broker, partition: int, checkpoint: int | None
     ) -> None:
-        self._machine, self._broker = machine, broker
+        self._machine, self._broker, self._partition = machine, broker, partition
         self._log = broker.statuses[partition]
         self._at = checkpoint or 0
         self.end = self._mark()
@@ -260,9 +288,12 @@ class SimRestore:
         self._machine.point("restore")
         if away(self._broker, self._machine):
             raise Unavailable("broker", 0.3)
+        if self._at > self.end:
+            raise StoreFailed(f"the store of p{self._partition} is ahead of the status topic")
         limit = self._limit()
-        found = self._log.between(self._at, limit, RESTORE_STEP)
-        self._at = found[-1].offset + 1 if len(found) == RESTORE_STEP else max(limit, self._at)
+        most = min(RESTORE_STEP, max_records)
+        found = self._log.between(self._at, limit, most)
+        self._at = found[-1].offset + 1 if len(found) == most else max(limit, self._at)
         seen = [entry for entry in found if self._visible(entry.txn)]
         changes: list[tuple[str, MessageState | None]] = [(e.key, e.state) for e in seen]
         mark = next((entry.mark for entry in reversed(seen) if entry.mark), "")
@@ -289,6 +320,8 @@ class SimOutbox:
         self._machine.point("before commit")
         if away(self._broker, self._machine):
             return self._without_an_answer()
+        if transaction == Transaction():
+            return Committed({})
         who = self._source.identity()
         if who is None:
             return Aborted("no member")
@@ -304,17 +337,7 @@ class SimOutbox:
             self._broker.abort(txn)
             return Aborted(refusal)
         self._machine.point("offsets added")
-        if self._world.chance(self._weather.abort):
-            self._broker.abort(txn)
-            return Aborted("told to abort")
-        if self._world.chance(self._weather.unknown_commit):
-            if self._world.rng.random() < 0.5:
-                self._broker.commit(txn)
-            return self._fenced("no answer to the commit")
-        if not self._broker.commit(txn):
-            return self._fenced("the transaction's own timeout")
-        self._machine.point("committed")
-        return Committed(checkpoints)
+        return self._decide(txn, checkpoints)
 
     def hurry(self, within_s: float) -> None:
         pass
@@ -328,6 +351,8 @@ class SimOutbox:
     def restore(self, partition: int, checkpoint: int | None) -> SimRestore:
         if away(self._broker, self._machine):
             raise Unavailable("broker", 0.3)
+        if not self._source.is_stable(partition):
+            raise RuntimeError(f"p{partition} is restored before its stable offset came")
         return self.restore_type(self._machine, self._broker, partition, checkpoint)
 
     def close(self) -> None:
@@ -341,27 +366,45 @@ class SimOutbox:
         name = self._machine.host if stable else f"{self._machine.name}/{self._producers}"
         self._producer, self._epoch = name, self._broker.register(name)
 
+    def _decide(self, txn: Txn, checkpoints: dict[int, int]) -> Committed | Aborted | Fenced:
+        if self._world.chance(self._weather.abort):
+            self._broker.abort(txn)
+            return Aborted("told to abort")
+        if self._world.chance(self._weather.unknown_commit):
+            if self._world.rng.random() < 0.5:
+                self._broker.commit(txn)
+            return self._fenced("no answer to the commit")
+        if not self._broker.commit(txn):
+            return self._fenced("the transaction's own timeout")
+        self._machine.point("committed")
+        return Committed(checkpoints)
+
     def _write(self, txn: Txn, transaction: Transaction) -> dict[int, int]:
+        """Only the last record of a partition has the mark."""
         checkpoints = {}
         for partition, gone in transaction.tombstones.items():
+            last = None if transaction.statuses.get(partition) else gone[-1:]
             for message_id in gone:
                 if txn.fate is Fate.OPEN:
-                    mark = transaction.marks[partition]
-                    last = self._broker.write(txn, partition, message_id, None, mark)
-                    checkpoints[partition] = last + 1
+                    mark = transaction.marks[partition] if [message_id] == last else ""
+                    at = self._broker.write(txn, partition, message_id, None, mark)
+                    checkpoints[partition] = at + 1
         self._machine.point("some written")
         for partition, states in transaction.statuses.items():
-            for state in states:
+            for number, state in enumerate(states, start=1):
                 if txn.fate is Fate.OPEN:
-                    mark = transaction.marks[partition]
-                    last = self._broker.write(txn, partition, state.message_id, state, mark)
-                    checkpoints[partition] = last + 1
+                    mark = transaction.marks[partition] if number == len(states) else ""
+                    at = self._broker.write(txn, partition, state.message_id, state, mark)
+                    checkpoints[partition] = at + 1
         return checkpoints
 
     def _places(self, transaction: Transaction) -> dict[int, CommittedOffset]:
         """A partition of which nothing was read yet stands at its beginning."""
         return {
-            partition: CommittedOffset(max(position.offset, 0), transaction.marks[partition])
+            partition: CommittedOffset(
+                position.offset if position.offset >= 0 else self._broker.begins[partition],
+                transaction.marks[partition],
+            )
             for partition, position in transaction.positions.items()
         }
 

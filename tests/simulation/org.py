@@ -49,7 +49,11 @@ def same_task(task_id: str) -> str:
 
 
 class Org:
-    """One org. `history`: all values that a Task has ever held."""
+    """One org. `history`: all values that a Task has ever held. `refusals`: what it says where it
+    refuses a request as a whole.
+    """
+
+    refusals: tuple[Whole, ...] = (Whole.LIMIT, Whole.SESSION, Whole.DOWN, Whole.STOP)
 
     def __init__(self, world: World) -> None:
         self.tasks: dict[str, Values] = {}
@@ -68,7 +72,7 @@ class Org:
         if latest <= 0:
             return  # the connection is gone
         if world.chance(weather.refused_whole):
-            what = rng.choice((Whole.LIMIT, Whole.SESSION, Whole.DOWN, Whole.STOP))
+            what = rng.choice(self.refusals)
             world.after(quick, lambda: answer(what, []))
         elif world.chance(weather.no_answer):
             if not request.verify and rng.random() < 0.7:
@@ -93,10 +97,10 @@ class Org:
     def _row(self, row: Owed, *, late: bool) -> Verdict:
         world = self._world
         task = same_task(row.task_id)
-        if world.now < self.appears_at.get(task, 0.0):
-            return Park(world.rng.uniform(1.0, 3.0), "NOT_FOUND")
         if row.verify:
             return Settled() if self.tasks.get(task) == row.values else Differs()
+        if world.now < self.appears_at.get(task, 0.0):
+            return Park(world.rng.uniform(1.0, 3.0), "NOT_FOUND")
         if task in self.refuses:
             return Reject("FIELD_CUSTOM_VALIDATION_EXCEPTION")
         if world.chance(world.weather.row_fault):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from processor.core.events import MessageState
@@ -32,8 +32,13 @@ class Disk:
 class SimStore(MemoryStore):
     """A store whose writes fail and end processes. A failed write leaves what was there."""
 
-    def __init__(self, machine: Machine, disk: Disk) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        machine: Machine,
+        disk: Disk,
+        org_of: Callable[[str | None], str] = lambda _: "default",
+    ) -> None:
+        super().__init__(org_of)
         self._machine, self._disk = machine, disk
         self._kept, self._checkpoints, self._marks = disk.kept, disk.checkpoints, disk.marks
 

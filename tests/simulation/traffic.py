@@ -89,7 +89,7 @@ class Traffic:
         if self._tasks and world.chance(self._weather.shared_task):
             task = rng.choice(self._tasks)
             return task if rng.random() < 0.5 else same_task(task)
-        task = f"00T{number:012d}AAA"
+        task = f"00T{number:012d}EAA"
         self._tasks.append(task)
         if world.chance(self._weather.parked_tasks):
             never = rng.random() < 0.2

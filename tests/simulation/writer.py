@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Final, Protocol
 
-from processor.core.settle import Retry, Stop, Unknown, Verdict
+from processor.core.settle import Reject, Retry, Stop, Unknown, Verdict
 from processor.ports import Lease, Owed, Result
-from tests.simulation.invariants import Invariants
+from processor.salesforce.collections import task_id_18
+from processor.salesforce.verdicts import MALFORMED_ID
 from tests.simulation.machine import Machine
 from tests.simulation.org import Org, Request, Whole, same_task
 from tests.simulation.weather import HTTP_TIMEOUT_S
 
-ROOM = 12
-ROWS_PER_REQUEST = 3
-REQUESTS = 2
+ORG: Final = "default"
+ROOM: Final = 12
+ROWS_PER_REQUEST: Final = 3
+REQUESTS: Final = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -27,12 +30,21 @@ class Entry:
     dropped: bool = False
 
 
+class Observer(Protocol):
+    """Is told what a writer is given, what it sends, and what is taken away from it."""
+
+    def submitted(self, machine: Machine, rows: Sequence[Owed], held: set[str]) -> None: ...
+    def sent(self, machine: Machine, request: Request, flying: Sequence[Request]) -> None: ...
+    def quiesced(self, machine: Machine, partitions: Collection[int]) -> None: ...
+    def dropped(self, machine: Machine, partitions: Collection[int]) -> None: ...
+
+
 class SimWriter:
     """Implements `ports.Writer`."""
 
-    def __init__(self, machine: Machine, org: Org, invariants: Invariants, lease: Lease) -> None:
+    def __init__(self, machine: Machine, org: Org, observer: Observer, lease: Lease) -> None:
         self._lease = lease
-        self._machine, self._org, self._invariants = machine, org, invariants
+        self._machine, self._org, self._observer = machine, org, observer
         self._world = machine.world
         self._lines: dict[str, deque[Entry]] = {}
         self._results: list[Result] = []
@@ -42,15 +54,19 @@ class SimWriter:
         self._closed = False
 
     def room(self, org: str) -> int:
-        if self._world.now < self._paused_until or self._closed:
+        if org != ORG or self._is_shut():
             return 0
         return max(0, ROOM - sum(map(len, self._lines.values())))
 
     def submit(self, rows: Sequence[Owed]) -> None:
-        self._invariants.submitted(self._machine, rows, self._held())
+        self._observer.submitted(self._machine, rows, self._held())
         for row in rows:
-            line = self._lines.setdefault(self._line_of(row), deque())
-            line.append(Entry(row))
+            if task_id_18(row.task_id) is None:
+                self._tell(Entry(row), Reject(MALFORMED_ID))
+            elif self._is_shut():
+                self._tell(Entry(row), self._given_back())
+            else:
+                self._lines.setdefault(self._line_of(row), deque()).append(Entry(row))
         self._machine.point("submitted")
         if len(self._ready(verify=False)) >= ROWS_PER_REQUEST:
             self._send()
@@ -62,11 +78,12 @@ class SimWriter:
         return results
 
     def wait(self, timeout_s: float) -> None:
-        self._machine.rest(timeout_s)
+        self._machine.rest(0.0)
+        self._machine.wait(timeout_s, lambda: bool(self._results))
 
     def quiesce(self, partitions: Collection[int], deadline_s: float) -> None:
         self._machine.point("quiesce")
-        self._invariants.quiesced(self._machine, partitions)
+        self._observer.quiesced(self._machine, partitions)
         self._withdraw(partitions)
         self._recall(partitions)
         self._machine.wait(deadline_s, lambda: not self._any_flying(partitions))
@@ -80,18 +97,28 @@ class SimWriter:
             for entry in line:
                 entry.dropped = entry.dropped or entry.owed.partition in partitions
         self._results = [r for r in self._results if r.partition not in partitions]
-        self._invariants.dropped(self._machine, partitions)
+        self._observer.dropped(self._machine, partitions)
 
     def ready(self) -> bool:
-        return True
+        return not self._is_shut()
 
     def close(self, deadline_s: float) -> None:
         self._closed = True
+        self._withdraw()
+        self._recall()
+        self._machine.wait(deadline_s, lambda: not self._flying)
 
     # -- details -----------------------------------------------------------------------------
 
     def _line_of(self, row: Owed) -> str:
         return same_task(row.task_id)
+
+    def _is_shut(self) -> bool:
+        return self._closed or self._world.now < self._paused_until
+
+    def _given_back(self) -> Retry:
+        wait_s = max(0.0, self._paused_until - self._world.now)
+        return Retry(wait_s + 0.2, "NOT_SENT", whole_org=True)
 
     def _held(self) -> set[str]:
         entries = (entry for line in self._lines.values() for entry in line)
@@ -100,18 +127,20 @@ class SimWriter:
     def _any_flying(self, partitions: Collection[int]) -> bool:
         return any(row.partition in partitions for r in self._flying for row in r.rows)
 
-    def _recall(self, partitions: Collection[int]) -> None:
+    def _recall(self, partitions: Collection[int] | None = None) -> None:
         for request in self._flying:
-            if any(row.partition in partitions for row in request.rows):
+            if partitions is None or any(row.partition in partitions for row in request.rows):
                 request.recalled = True
 
-    def _withdraw(self, partitions: Collection[int], *, told: bool = True) -> None:
+    def _withdraw(self, partitions: Collection[int] | None = None, *, told: bool = True) -> None:
+        """Take back what is not in flight, of these partitions or (None) of all."""
         for task, line in list(self._lines.items()):
-            gone = [e for e in line if e.request is None and e.owed.partition in partitions]
-            for entry in gone:
-                line.remove(entry)
-                if told and not entry.dropped:
-                    self._tell(entry, Retry(0.2, "NOT_SENT", whole_org=True))
+            waiting = [entry for entry in line if entry.request is None]
+            for entry in waiting:
+                if partitions is None or entry.owed.partition in partitions:
+                    line.remove(entry)
+                    if told:
+                        self._tell(entry, self._given_back())
             if not line:
                 del self._lines[task]
 
@@ -135,10 +164,7 @@ class SimWriter:
 
     def _send(self) -> None:
         for verify in (False, True):
-            while len(self._flying) < REQUESTS and not self._closed:
-                if self._world.now < self._paused_until:
-                    self._soon(self._paused_until - self._world.now)
-                    return
+            while len(self._flying) < REQUESTS:
                 entries = self._ready(verify=verify)[:ROWS_PER_REQUEST]
                 if not entries:
                     break
@@ -155,7 +181,7 @@ class SimWriter:
             self._world.note(machine.name, "has no lease")
             self._back(request, [Retry(0.3, "NOT_SENT", whole_org=True)] * len(rows))
             return
-        self._invariants.sent(machine, request, self._flying)
+        self._observer.sent(machine, request, self._flying)
         machine.point("leased")
         self._world.note(
             machine.name, "reads" if verify else "sends", *(f"{_row(row)}" for row in rows)
@@ -173,18 +199,22 @@ class SimWriter:
     def _answered(self, request: Request, whole: Whole, verdicts: list[Verdict]) -> None:
         if not request.flying:
             return
-        rng = self._world.rng
-        count = len(request.rows)
         match whole:
             case Whole.ROWS:
                 self._back(request, verdicts)
-            case Whole.SESSION if not request.recalled:
+            case Whole.SESSION if not request.recalled and not self._is_shut():
                 self._again(request)
-            case Whole.STOP:
-                self._back(request, [Stop("a field")] * count)
+            case Whole.SESSION:
+                self._back(request, [self._given_back()] * len(request.rows))
             case _:
-                self._paused_until = self._world.now + rng.uniform(0.5, 3.0)
-                self._back(request, [Retry(0.5, whole.name, whole_org=True)] * count)
+                self._pause()
+                refused = Stop("a field") if whole is Whole.STOP else self._given_back()
+                self._back(request, [refused] * len(request.rows))
+
+    def _pause(self) -> None:
+        """Nothing is held meanwhile, so that newer versions can take the place of older ones."""
+        self._paused_until = self._world.now + self._world.rng.uniform(0.5, 3.0)
+        self._withdraw()
 
     def _again(self, request: Request) -> None:
         """Logged in anew: the same rows go out once more."""
