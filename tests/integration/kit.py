@@ -18,6 +18,7 @@ from processor.core.events import MessageState, Outcome
 from processor.core.mark import parse
 from processor.errors import ConfigError, Rejected
 from processor.kafka.client.error_codes import PARTITION_EOF
+from processor.kafka.group.membership import Group
 from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
 from processor.ports import Position, RawRecord, Restored, Transaction
@@ -209,23 +210,29 @@ def state(message_id: str, version: int = 1) -> MessageState:
 
 
 class Recorder:
-    """A listener that writes down what it is told, and may do something more."""
+    """A listener that writes down what it is told, and may do something more. `owned`: what it has
+    been given, and not been told that it is gone.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, list[int]]] = []
+        self.owned: set[int] = set()
         self.on_assigned: Callable[[Collection[int]], None] = lambda _: None
         self.on_revoked: Callable[[Collection[int]], None] = lambda _: None
 
     def assigned(self, partitions: Collection[int]) -> None:
         self.calls.append(("assigned", sorted(partitions)))
+        self.owned |= set(partitions)
         self.on_assigned(partitions)
 
     def revoked(self, partitions: Collection[int]) -> None:
         self.calls.append(("revoked", sorted(partitions)))
         self.on_revoked(partitions)
+        self.owned -= set(partitions)
 
     def lost(self, partitions: Collection[int]) -> None:
         self.calls.append(("lost", sorted(partitions)))
+        self.owned -= set(partitions)
 
 
 class Member:
@@ -239,6 +246,7 @@ class Member:
         protocol: str = "classic",
         max_poll_ms: int = 300_000,
         codec: JsonCodec | None = None,
+        group: Callable[[KafkaSource], Group] = lambda source: source,
         producer_options: Mapping[str, str | int | float | bool] | None = None,
         transactional_id: str | None = None,
         **outbox: Any,
@@ -256,7 +264,7 @@ class Member:
         )
         self.outbox = KafkaOutbox(
             bootstrap_servers,
-            self.source,
+            group(self.source),
             codec or JsonCodec(),
             names,
             options=producer_options or {},

@@ -13,7 +13,7 @@ from processor.errors import ConfigError, StopProcessing, Unavailable
 from processor.kafka.client import producer as producer_module
 from processor.kafka.client.producer import batching
 from processor.kafka.outbox import KafkaOutbox, MaxBytes
-from processor.ports import Aborted, Committed, DeadLetter, Fenced, Position, Transaction
+from processor.ports import Committed, DeadLetter, Fenced, Position, Transaction
 from tests.integration.kit import (
     Broker,
     JsonCodec,
@@ -35,39 +35,6 @@ pytestmark = pytest.mark.kafka
 def headers(message: Message) -> dict[str, str]:
     found: Any = message.headers() or []
     return {name: (value or b"").decode() for name, value in found}
-
-
-def test_statuses_go_to_the_partition_of_their_events_keyed_by_message_id(
-    cluster: Kafka, topics: Topics, member: Members
-) -> None:
-    names = topics(2)
-    writer = member(names).join(0, 1)
-    done = writer.outbox.commit(
-        Transaction(
-            positions={0: Position(10, 1), 1: Position(20, 2)},
-            statuses={0: [state("a"), state("b")], 1: [state("c")]},
-            tombstones={1: ["old"]},
-        )
-    )
-    assert done == Committed({0: 2, 1: 2})
-    found = [(m.partition(), m.key(), m.value()) for m in cluster.read(names.status)]
-    assert sorted(found, key=str) == [
-        (0, b"a", encode(state("a"))),
-        (0, b"b", encode(state("b"))),
-        (1, b"c", encode(state("c"))),
-        (1, b"old", None),
-    ]
-    assert writer.committed(0) == Position(10, 1)
-    assert writer.committed(1) == Position(20, 2)
-
-
-def test_a_checkpoint_is_the_offset_behind_the_last_record_of_the_transaction(
-    topics: Topics, member: Members
-) -> None:
-    writer = member(topics(1)).join(0)
-    assert writer.outbox.commit(writes(0, "a", "b", "c")) == Committed({0: 3})
-    assert writer.outbox.commit(writes(0, "d")) == Committed({0: 5})  # a marker lies at 3
-    assert writer.outbox.commit(Transaction(positions={0: Position(1, 1)})) == Committed({})
 
 
 def test_a_dead_letter_is_the_raw_record_with_connects_headers(
@@ -294,25 +261,6 @@ def test_a_full_queue_delays_a_transaction_and_loses_nothing(
     ids = [f"m{n}" for n in range(1_000)]
     assert writer.outbox.commit(writes(0, *ids)) == Committed({0: 1_000})
     assert cluster.keys(names.status) == ids
-
-
-def test_an_aborted_transaction_is_invisible_and_the_same_one_may_follow(
-    cluster: Kafka, topics: Topics, member: Members, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    names = topics(1)
-    writer = member(names).join(0)
-
-    def fail(*_: object) -> None:
-        raise producer_module.MustAbort("as the test wants")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(producer_module.TransactionalProducer, "send_offsets", fail)
-        assert writer.outbox.commit(writes(0, "m", at=3)) == Aborted("as the test wants")
-    assert cluster.keys(names.status) == []
-    assert writer.committed(0).offset == -1
-    assert isinstance(writer.outbox.commit(writes(0, "m", at=3)), Committed)
-    assert cluster.keys(names.status) == ["m"]
-    assert writer.committed(0).offset == 3
 
 
 @pytest.mark.chaos
