@@ -1,5 +1,5 @@
 """What the worker needs from the outside, and nothing more. Every edge implements one of these,
-and so do the simulation's fakes, which pass the same contract tests.
+and so do the simulation's fakes: `tests/contracts` holds both to what is said here.
 
 Partitions are the numbers of the events topic's partitions, which the status topic mirrors.
 """
@@ -93,8 +93,9 @@ class Source(Protocol):
         """
 
     def start(self, partition: int, offset: int) -> None:
-        """Deliver this partition from the offset on (-1: from its beginning). Also after
-        an aborted transaction, to read the same records again.
+        """Deliver this partition from the offset on (-1: from its beginning), though it was paused.
+        Also after an aborted transaction, to read the same records again. One that is not ours is
+        left alone.
         """
 
     def pause(self, partitions: Collection[int]) -> None: ...
@@ -191,7 +192,9 @@ class Restored(NamedTuple):
 class Restore(Protocol):
     """Reads one status partition up to the mark that was its high watermark when it began."""
 
-    def step(self, max_records: int, timeout_s: float) -> Restored: ...
+    def step(self, max_records: int, timeout_s: float) -> Restored:
+        """Raises StoreFailed when the log does not hold the checkpoint."""
+
     def close(self) -> None: ...
 
 
@@ -339,7 +342,11 @@ class Result(NamedTuple):
 
 
 class Writer(Protocol):
-    """Writes rows to Salesforce on a few threads. Every row gives one result, unless dropped."""
+    """Writes rows to Salesforce on a few threads. Every row gives one result, unless dropped.
+
+    Of one Task one request is in flight at a time, in the order of submission. While the org is
+    paused no row is held: each comes back (Retry), so that newer versions can take its place.
+    """
 
     def room(self, org: str) -> int:
         """How many rows may be submitted now. 0 while the org is paused."""
@@ -363,7 +370,8 @@ class Writer(Protocol):
     def ready(self) -> bool:
         """Logged in, and the org is not paused."""
 
-    def close(self, deadline_s: float) -> None: ...
+    def close(self, deadline_s: float) -> None:
+        """Give back what was not sent, and wait for what is in flight, at most so long."""
 
 
 class Lease(Protocol):

@@ -1,5 +1,5 @@
 """The Salesforce writer against the sandbox org over HTTP: what it does when nothing is wrong,
-and what it does with rows that are.
+and what it does with rows that are. What every writer does is in `tests/contracts`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,9 @@ from collections.abc import Collection, Iterator
 
 import pytest
 
-from processor.core.settle import Differs, Park, Reject, Retry, Settled, Stop
-from processor.ports import Owed, Writer
+from processor.core.settle import Differs, Reject, Retry, Settled, Stop
+from processor.ports import Owed
 from processor.salesforce.verdicts import MALFORMED_ID
-from processor.salesforce.writer import SalesforceWriter
 from processor.sandbox.org.server import (
     Fault,
     FaultKind,
@@ -37,11 +36,6 @@ def org() -> Iterator[SandboxOrg]:
 def bench(org: SandboxOrg) -> Iterator[Bench]:
     with Bench(org) as bench:
         yield bench.logged_in()
-
-
-def test_it_is_a_writer(bench: Bench) -> None:
-    writer: Writer = bench.writer
-    assert isinstance(writer, SalesforceWriter)
 
 
 def test_a_row_is_written_and_settled(bench: Bench) -> None:
@@ -101,42 +95,9 @@ def test_rows_that_come_within_the_linger_share_a_request(org: SandboxOrg) -> No
         assert bench.requests("collections_update") == 1
 
 
-def test_rows_of_one_task_go_one_after_the_other_in_the_order_of_submission(bench: Bench) -> None:
-    codes = [101, 200, 210, 402, 102, 220]
-    rows = []
-    for version, code in enumerate(codes, start=1):
-        row = owed(7, code, version=version)
-        # Both forms of the Id are one Task.
-        rows.append(row._replace(task_id=row.task_id[:15]) if version % 2 else row)
-    verdicts = bench.write(rows)
-    assert set(verdicts.values()) == {Settled()}
-    assert bench.codes_written(7) == [str(code) for code in codes]
-    requests = [w.request_id for w in bench.org.writes() if w.task_id == task_id(7)]
-    assert len(set(requests)) == len(codes), "never the same Task twice in one request"
-
-
-@pytest.mark.parametrize(
-    "ident", ["", "00T", "001000000000001", "00T8d0000000001AAA", task_id(1).lower(), "x" * 18]
-)
-def test_a_malformed_id_is_refused_without_a_request(bench: Bench, ident: str) -> None:
-    before = bench.requests("collections_update")
-    assert bench.write_one(owed(1)._replace(task_id=ident)) == Reject(MALFORMED_ID)
-    assert bench.requests("collections_update") == before
+def test_a_malformed_id_is_counted_as_refused(bench: Bench) -> None:
+    assert bench.write_one(owed(1)._replace(task_id="00T")) == Reject(MALFORMED_ID)
     assert bench.meter.rows_by_result == {"reject": 1}
-
-
-def test_one_bad_row_does_not_hold_up_the_others(bench: Bench) -> None:
-    bench.org.delete_tasks([task_id(2)])
-    rows = [owed(n) for n in range(10)]
-    rows[3].values["SMS_Status__c"] = "x" * 51
-    rows[4] = rows[4]._replace(task_id=task_id(TASKS + 1))
-    verdicts = bench.write(rows)
-    assert verdicts["m2", 1] == Reject("ENTITY_IS_DELETED")
-    assert verdicts["m3", 1] == Reject("STRING_TOO_LONG")
-    parked = verdicts["m4", 1]
-    assert isinstance(parked, Park)
-    assert parked.code == "INVALID_CROSS_REFERENCE_KEY"
-    assert kinds(verdicts.values()) == {"Settled": 7, "Reject": 2, "Park": 1}
 
 
 @pytest.mark.parametrize("code_type", ["string", "double"])
@@ -167,18 +128,10 @@ def test_thousands_of_rows_are_read_back_with_one_call_for_two_thousand(bench: B
     assert bench.requests("collections_retrieve") == 2
 
 
-def test_reading_back_waits_for_the_write_before_it(bench: Bench) -> None:
-    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.3, request=RequestKind.COLLECTIONS_UPDATE))
-    bench.writer.submit([owed(1, 402)])
-    bench.writer.submit([owed(1, 402, version=2, verify=True)])
-    assert {r.verdict for r in bench.collect(2)} == {Settled()}
-
-
 def test_the_window_bounds_what_is_held(org: SandboxOrg) -> None:
     with Bench(org, settings=writing(window_rows=500)) as bench:
         bench.logged_in()
         assert bench.writer.room("default") == 500
-        assert bench.writer.room("another org") == 0
         org.inject(Fault(FaultKind.SLOW, delay_s=0.5, count=2))
         bench.writer.submit([owed(n) for n in range(450)])
         assert bench.writer.room("default") == 50
@@ -252,23 +205,6 @@ def test_a_field_that_is_not_there_stops_the_writer_and_refuses_no_row(bench: Be
 # -- taking partitions away ------------------------------------------------------------------
 
 
-def test_quiesce_gives_back_what_waits_and_awaits_what_is_in_flight(bench: Bench) -> None:
-    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.COLLECTIONS_UPDATE))
-    bench.writer.submit([owed(1)])
-    until(lambda: bench.requests("collections_update"), "in flight")
-    # The second row of the Task can't be sent; the other partition's row stays.
-    bench.writer.submit([owed(1, 221, version=2), owed(1, 400, version=3, partition=5)])
-    bench.writer.quiesce([0], 5.0)
-    results = {(r.partition, r.version): r.verdict for r in bench.writer.results()}
-    assert results[0, 1] == Settled()
-    given_back = results[0, 2]
-    assert isinstance(given_back, Retry)
-    assert given_back.whole_org
-    if (5, 3) not in results:
-        assert bench.collect(1)[0].verdict == Settled()
-    assert bench.codes_written(1) == ["220", "400"]
-
-
 def test_quiesce_ends_at_its_deadline_and_the_late_result_still_comes(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -279,86 +215,6 @@ def test_quiesce_ends_at_its_deadline_and_the_late_result_still_comes(
     assert bench.writer.results() == []
     assert "rows in flight" in caplog.text
     assert bench.collect(1)[0].verdict == Settled()
-
-
-def test_a_request_of_a_quiesced_partition_is_not_sent_again_after_a_new_login(
-    bench: Bench,
-) -> None:
-    bench.org.inject(
-        Fault(FaultKind.SESSION, request=RequestKind.COLLECTIONS_UPDATE),
-        Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.TOKEN),
-    )
-    bench.writer.submit([owed(1)])
-    until(lambda: bench.requests("token") == 2, "logging in again")
-    bench.writer.quiesce([0], 5.0)
-    (result,) = bench.writer.results()
-    assert isinstance(result.verdict, Retry)
-    assert bench.org.writes() == []
-
-
-def test_dropped_rows_give_no_result_and_the_task_stays_busy_until_the_answer(
-    bench: Bench,
-) -> None:
-    bench.org.inject(Fault(FaultKind.SLOW, delay_s=0.5, request=RequestKind.COLLECTIONS_UPDATE))
-    bench.writer.submit([owed(1, 402), owed(2, 402, partition=5)])
-    until(lambda: bench.requests("collections_update"), "in flight")
-    bench.writer.submit([owed(3)])
-    bench.writer.drop([0])
-    bench.writer.submit([owed(1, 220, version=2)])  # it has come back to us
-    results = bench.collect(2)
-    assert {(r.message_id, r.version) for r in results} == {("m2", 1), ("m1", 2)}
-    assert bench.codes_written(1) == ["402", "220"]
-    assert bench.codes_written(3) == []
-
-
-def test_results_of_a_dropped_partition_are_gone_even_if_they_were_there(bench: Bench) -> None:
-    bench.writer.submit([owed(1)])
-    bench.writer.wait(5.0)
-    bench.writer.drop([0])
-    assert bench.writer.results() == []
-
-
-def test_without_the_lease_nothing_is_sent(bench: Bench) -> None:
-    bench.is_owner = False
-    verdicts = bench.write([owed(n) for n in range(300)])
-    assert all(isinstance(v, Retry) and v.whole_org for v in verdicts.values())
-    assert bench.requests("collections_update", "composite") == 0
-    bench.is_owner = True
-    assert bench.write_one(owed(1)) == Settled()
-
-
-def test_closing_gives_back_what_was_not_sent_and_awaits_the_rest(org: SandboxOrg) -> None:
-    bench = Bench(org).logged_in()
-    org.inject(Fault(FaultKind.SLOW, delay_s=0.3, request=RequestKind.COLLECTIONS_UPDATE))
-    bench.writer.submit([owed(1), owed(1, version=2)])
-    until(lambda: bench.requests("collections_update"), "in flight")
-    bench.writer.close(5.0)
-    verdicts = {r.version: r.verdict for r in bench.writer.results()}
-    assert verdicts[1] == Settled()
-    assert isinstance(verdicts[2], Retry)
-    assert bench.writer.room("default") == 0
-    bench.writer.submit([owed(2)])
-    assert isinstance(bench.writer.results()[0].verdict, Retry)
-
-
-def test_the_lease_is_asked_for_the_partitions_of_the_request(org: SandboxOrg) -> None:
-    class OnlyTheFirst:
-        def __init__(self) -> None:
-            self.asked: list[Collection[int]] = []
-
-        def holds(self, partitions: Collection[int]) -> bool:
-            self.asked.append(partitions)
-            return 1 not in partitions
-
-    lease = OnlyTheFirst()
-    with Bench(org, lease=lease) as bench:
-        bench.logged_in()
-        assert bench.write_one(owed(0, partition=0)) == Settled()
-        refused = bench.write_one(owed(1, partition=1))
-        assert isinstance(refused, Retry)
-        assert refused.whole_org
-        assert bench.codes_written(1) == []
-    assert lease.asked == [{0}, {1}]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
