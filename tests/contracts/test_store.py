@@ -1,4 +1,4 @@
-"""What every store has to do: one suite for LMDB and for the fake, and the two side by side."""
+"""What every store has to do: one suite for LMDB and for the fakes, and two side by side."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ from processor.core.events import IN_HAND, MessageState
 from processor.errors import StoreFailed
 from processor.ports import Change, OwedCount, Store
 from processor.store.store import LmdbStore
+from tests.simulation.group import Group
+from tests.simulation.machine import Machine
+from tests.simulation.store import Disk, SimStore
+from tests.simulation.world import World
 from tests.support.memory_store import MemoryStore
 from tests.support.states import HOUR, NOW, SMALL_TIMES, any_state, settled, state
 
@@ -49,9 +53,18 @@ def lmdb_store(directory: Path, map_bytes: int = 1 << 20) -> LmdbStore:
     )
 
 
-@pytest.fixture(params=["memory", "lmdb"])
+def simulated_store() -> SimStore:
+    """In fair weather."""
+    world = World(1, {}, None)
+    world.calm = True
+    return SimStore(Machine(world, Group(world, 1), "A", "A1"), Disk(), by_prefix)
+
+
+@pytest.fixture(params=["memory", "simulated", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = MemoryStore(by_prefix) if request.param == "memory" else lmdb_store(tmp_path)
+    made: Store = lmdb_store(tmp_path)
+    if request.param != "lmdb":
+        made = MemoryStore(by_prefix) if request.param == "memory" else simulated_store()
     for partition in range(3):
         assert made.open(partition) is None
     yield made
