@@ -13,7 +13,7 @@ import pytest
 
 from processor.cli import main
 from processor.config.load import load_settings
-from processor.config.schema import describe_settings, file_schema
+from processor.config.schema import describe_settings, file_schema, known_settings
 from processor.config.settings import Settings
 from processor.errors import ConfigError
 
@@ -141,6 +141,35 @@ def test_the_schema_refuses_what_the_settings_refuse(
     with pytest.raises(ConfigError):
         load_settings(file, {}, needs=())
     assert not schema.is_valid(tomllib.loads(text))
+
+
+LITERALS = """
+    1|1.5|0|-1|true|"x"|"1"|""|" "|[]|[1]|["x"]|[[1]]|{}|{a=1}|{a="x"}|{a=[1]}|nan|inf|1e300
+    99999999999999999999|1979-05-27|07:32:00|1979-05-27T07:32:00Z|"\\u0000"|["x", 1]|{a=true}
+""".replace("\n", "|").split("|")
+
+
+@pytest.mark.parametrize("name", list(known_settings()))
+def test_a_value_is_told_by_name_or_taken_and_then_the_schema_takes_it_too(
+    name: str, schema: jsonschema.Draft202012Validator, tmp_path: Path
+) -> None:
+    section, _, key = name.lower().partition("__")
+    file = tmp_path / "processor.toml"
+    for literal in filter(None, map(str.strip, LITERALS)):
+        file.write_text(f"[{section}]\n{key} = {literal}\n")
+        table = tomllib.loads(file.read_text())
+        told = problems(file)
+        assert all(f"{section}.{key} in {file}" in line for line in told), literal
+        is_number_in_quotes = literal == '"1"'
+        assert told or is_number_in_quotes or schema.is_valid(table), literal
+
+
+def problems(file: Path) -> list[str]:
+    try:
+        load_settings(file, {}, needs=())
+    except ConfigError as error:
+        return str(error).removeprefix("2 settings are wrong:").strip().split("\n  ")
+    return []
 
 
 def test_the_schema_has_every_setting_with_its_default_and_meaning() -> None:

@@ -146,6 +146,27 @@ def test_every_secret_is_read_and_none_is_shown(
     assert HUSH not in printed.out + printed.err
 
 
+def test_what_came_from_a_file_of_its_own_is_secret_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "secret"
+    path.write_text(HUSH)
+    monkeypatch.setenv("PROCESSOR_KAFKA__OPTIONS__SECURITY_PROTOCOL_FILE", str(path))
+    assert HUSH not in repr(load_settings(None, needs=()))
+    assert main(["settings", "--effective"]) == 0
+    assert main(["validate"]) == 2  # and librdkafka's words repeat the value
+    printed = capfd.readouterr()
+    assert 'Invalid value "***"' in printed.err
+    assert HUSH not in printed.out + printed.err
+
+
+def test_every_secret_is_known_to_be_one() -> None:
+    names = {secret.name for secret in ALL}
+    assert names >= {"SALESFORCE__CONSUMER_KEY", "SALESFORCE__CONSUMER_SECRET"}
+    assert names >= {"SALESFORCE__ENDPOINT_URL", "SCHEMA_REGISTRY__URL"}
+    assert names >= {"KAFKA__OPTIONS", "SCHEMA_REGISTRY__OPTIONS"}
+
+
 @pytest.mark.parametrize("option", [s.option for s in ALL if s.name == "KAFKA__OPTIONS"])
 def test_what_librdkafka_says_of_a_secret_does_not_repeat_it(option: str) -> None:
     settings = load_settings(

@@ -79,6 +79,12 @@ def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
     assert load_settings(None, environ | {"PROCESSOR_CONFIG": str(file)}) == settings
 
 
+def test_a_variable_without_our_prefix_is_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STATE", "NSW")
+    monkeypatch.setenv("KAFKA", '{"group_id": "x"}')
+    assert load_settings(None, needs=()) == Settings()
+
+
 def test_librdkafka_properties_need_no_quotes_in_a_file(tmp_path: Path) -> None:
     file = tmp_path / "processor.toml"
     file.write_text('[kafka]\nbootstrap_servers = "a:1"\n[kafka.options]\nssl.ca.location = "/ca"')
@@ -88,6 +94,11 @@ def test_librdkafka_properties_need_no_quotes_in_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("value", "read"), [("true", True), (" False ", False)])
 def test_a_truth_value_in_the_environment_is_a_word(value: str, read: bool) -> None:
     assert load(SCHEMA_REGISTRY__REGISTER=value).schema_registry.register is read
+
+
+def test_a_number_in_the_environment_is_written_as_in_a_file() -> None:
+    assert load(BATCH__MAX_RECORDS="1e3").batch.max_records == 1_000
+    assert load(BATCH__TIMEOUT_S=" 2 ").batch.timeout_s == 2.0
 
 
 def test_lists_and_maps_in_the_environment_are_json() -> None:
