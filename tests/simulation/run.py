@@ -6,7 +6,7 @@ import logging
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from processor.core.due import Rules
 from processor.core.report.fields import Oddities
@@ -136,6 +136,15 @@ class Program:
             self._machine.die(str(stop))
 
 
+class Process(Protocol):
+    """What a host runs. `stopping`: it is to end at its next turn, cleanly."""
+
+    stopping: bool
+
+    def member(self) -> Member | None: ...
+    def turn(self) -> None: ...
+
+
 class Host:
     """A place where a process runs, and is started again when it has ended."""
 
@@ -144,7 +153,7 @@ class Host:
         self.name = "ABC"[number]
         self.disk = Disk()
         self.machine: Machine | None = None
-        self.program: Program | None = None
+        self.program: Process | None = None
         self._starts = 0
 
     def start(self) -> None:
@@ -163,7 +172,7 @@ class Host:
             scene.world.rng.choice((0.2, 2.0, 10.0)), self.start
         )
         self.machine = machine
-        self.program = Program(scene, machine, self.disk)
+        self.program = scene.process(machine, self.disk)
         machine.runner = self.program
         machine.begin()
 
@@ -181,6 +190,10 @@ class Scene:
         self.invariants.watch(self.broker, self.org)
         self.hosts = [Host(self, number) for number in range(self.world.weather.hosts)]
         self._traffic = Traffic(self.world, self.broker, self.org, self._wake)
+
+    def process(self, machine: Machine, disk: Disk) -> Process:
+        """What a host runs, from its beginning."""
+        return Program(self, machine, disk)
 
     def play(self) -> None:
         """Raises Violation."""
