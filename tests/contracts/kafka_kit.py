@@ -154,6 +154,10 @@ class KafkaSide(ABC):
         """The group has a new generation, and the process has not heard of it."""
 
     @abstractmethod
+    def take_the_name(self, name: str) -> None:
+        """Another process has come by this name."""
+
+    @abstractmethod
     def throw_out(self, process: Process) -> None:
         """The group has no such member any more, and the process does not know yet."""
 

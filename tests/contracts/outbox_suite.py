@@ -141,9 +141,7 @@ class CommitContract:
         """Another process has come by its name."""
         kafka = kafka_with(1)
         writer = kafka.process("pod-0").join(0)
-        heir = kafka.process("pod-0")
-        heir.outbox.renew()
-        heir.source.close()
+        kafka.take_the_name("pod-0")
         assert isinstance(writer.outbox.commit(writes("m")), Fenced)
         assert kafka.statuses() == []
         writer.rejoin()

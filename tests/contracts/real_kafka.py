@@ -112,6 +112,13 @@ class RealKafka(KafkaSide):
         yield
         hearing.late = False
 
+    def take_the_name(self, name: str) -> None:
+        servers = self._cluster.bootstrap_servers
+        producer = Producer(
+            {"bootstrap.servers": servers, "transactional.id": name, "log_level": 0}
+        )
+        producer.init_transactions(patient(PATIENCE_S))
+
     def throw_out(self, process: Process) -> None:
         """Its client has found that nobody polls it."""
         group = self._names.group_id

@@ -95,6 +95,9 @@ class SimulatedKafka(KafkaSide):
         yield
         process.poll()
 
+    def take_the_name(self, name: str) -> None:
+        self._broker.register(name)
+
     def throw_out(self, process: Process) -> None:
         member = self._sources[process.source].member()
         assert member is not None
