@@ -386,3 +386,9 @@ def test_the_fields_that_are_looked_at_follow_from_the_rules() -> None:
         "error_code",
         "seen_at",
     }
+
+
+def test_oddities_are_taken_once() -> None:
+    odd = Oddities(1, 2, 3, 4, 5, 6)
+    assert odd.take() == Oddities(1, 2, 3, 4, 5, 6)
+    assert odd == Oddities()

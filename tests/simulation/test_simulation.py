@@ -18,7 +18,7 @@ from tests.simulation.run import Outcome, failing, run_seed
 SEEDS: Final = int(os.environ.get("SIM_SEEDS") or 300)
 SEED: Final = os.environ.get("SIM_SEED") or ""
 CHUNK: Final = 25
-SECONDS: Final = 900
+SECONDS: Final = 300 + SEEDS // 5
 
 
 @pytest.mark.timeout(SECONDS)
