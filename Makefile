@@ -17,7 +17,7 @@ fmt: setup ## format the code and fix what can be fixed by itself
 	.venv/bin/ruff format .
 	.venv/bin/ruff check --fix .
 
-check: setup ## formatting, lint, types, and the rules of the house
+check: setup ## formatting, lint, types, and the project's rules
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

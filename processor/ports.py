@@ -297,10 +297,10 @@ class Store(Protocol):
         """
 
     def next_due(self, org: str, partitions: Collection[int] | None = None) -> int | None:
-        """The earliest due_at of all owed rows that are not in hand; None: nothing is waiting."""
+        """The earliest due_at of all owed rows that are not in flight; None: nothing is waiting."""
 
     def owed_rows(self, partition: int) -> Iterator[MessageState]:
-        """Every owed row of a partition, in hand or not (a consistent snapshot)."""
+        """Every owed row of a partition, in flight or not (a consistent snapshot)."""
 
     def owed_count(self, partition: int | None = None) -> OwedCount:
         """Of one partition, or (None) of all that are open."""

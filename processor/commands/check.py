@@ -63,8 +63,8 @@ def _lines(settings: Settings, look: Callable[[Settings], Iterable[Line]]) -> li
 
 
 def _kafka(settings: Settings) -> Iterable[Line]:
-    kafka, house = settings.kafka, topics(settings)
-    for finding in house.check():
+    kafka, kafka_topics = settings.kafka, topics(settings)
+    for finding in kafka_topics.check():
         yield _level(finding), finding.text
     rights = judge_rights(
         kafka.bootstrap_servers, kafka.options, kafka.group_id, kafka.transactional_id
@@ -72,7 +72,7 @@ def _kafka(settings: Settings) -> Iterable[Line]:
     for finding in rights:
         yield _level(finding), finding.text
     try:
-        partitions = house.find(kafka.events_topic).partitions
+        partitions = kafka_topics.find(kafka.events_topic).partitions
     except ConfigError:  # it is missing, which is told already
         partitions = kafka.events_partitions or 0
     if problem := too_few_files(partitions):
@@ -83,11 +83,11 @@ def _kafka(settings: Settings) -> Iterable[Line]:
 
 def _provenance(settings: Settings) -> Iterable[Line]:
     """Whose the group's offsets and the status topic's records are."""
-    house, kafka = topics(settings), settings.kafka
-    status = house.status()
+    kafka_topics, kafka = topics(settings), settings.kafka
+    status = kafka_topics.status()
     known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
     try:
-        events = house.find(kafka.events_topic)
+        events = kafka_topics.find(kafka.events_topic)
     except ConfigError:  # it is missing, which is told already
         events = None
     committed = known.committed(kafka.events_topic, events.partitions) if events else {}

@@ -148,9 +148,9 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
 
 def _topics_of_ours(settings: Settings) -> Facts:
     """Nothing is made, and nothing is read, that does not go with what the group has committed."""
-    house, kafka = topics(settings), settings.kafka
-    events = house.events()
-    status = house.status()
+    kafka_topics, kafka = topics(settings), settings.kafka
+    events = kafka_topics.events()
+    status = kafka_topics.status()
     known = Provenance(kafka.bootstrap_servers, kafka.options, kafka.group_id)
     try:
         committed = known.committed(kafka.events_topic, events.partitions)
@@ -161,12 +161,12 @@ def _topics_of_ours(settings: Settings) -> Facts:
             "the status topic could not be checked: each restore checks its own partition",
             extra={"why": failure},
         )
-        return house.ensure()
+        return kafka_topics.ensure()
     # A group that has written to the topic need not look whose it is: each restore does.
     kept = known.last(kafka.status_topic, status.partitions) if status and not committed else {}
     if wrong := not_ours(kafka, events, status, committed, kept):
         raise ConfigError("; ".join(wrong))
-    return house.ensure()
+    return kafka_topics.ensure()
 
 
 def not_ours(

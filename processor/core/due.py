@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from processor.core.codes import CODES, Category, Code
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 
 MAY_BE_REOPENED: Final = frozenset({330, 332})
 """Discarded by the gateway for want of a route: like a failure, a reroute may reopen these."""
@@ -38,14 +38,14 @@ class Rules(NamedTuple):
     def due_at(self, code: int, now: int, old: MessageState | None) -> int:
         """When a version made now is due, given the state that it replaces.
 
-        A row in hand stays there until its result comes. An intermediate status never postpones
+        A row in flight stays there until its result comes. An intermediate status never postpones
         a row that was owed already: a message that keeps moving would never be written.
         """
         due = now + self.hold_ms(code)
         if old is None or not old.owed:
             return due
-        if old.due_at == IN_HAND:
-            return IN_HAND
+        if old.due_at == IN_FLIGHT:
+            return IN_FLIGHT
         return due if CODES[code].final else min(due, old.due_at)
 
 

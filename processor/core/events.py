@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-IN_HAND: Final = 1 << 62
+IN_FLIGHT: Final = 1 << 62
 """`due_at` of a row that the Salesforce writer holds now: not due to anybody else."""
 
 
@@ -94,7 +94,7 @@ class MessageState(NamedTuple):
 
     def in_flight(self) -> MessageState:
         """The same message, now with the writer."""
-        return MessageState(*self[:13], IN_HAND, self.doubt_at)
+        return MessageState(*self[:13], IN_FLIGHT, self.doubt_at)
 
 
 class Settlement(NamedTuple):

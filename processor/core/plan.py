@@ -14,7 +14,7 @@ from typing import Final
 from processor.core.codes import CODES, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, is_later, resolve
 from processor.core.due import Rules
-from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
+from processor.core.events import IN_FLIGHT, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.errors import Rejection
 
 MAX_AHEAD_MS: Final = 3_600_000
@@ -197,7 +197,7 @@ def _finish(
         settled = old.settled
         if code != old.code or task_id != old.task_id:
             version, version_at = version + 1, now
-            if due_at == IN_HAND:
+            if due_at == IN_FLIGHT:
                 result.superseding.append(message_id)
             due_at = rules.due_at(code, now, old)
     _count(draft, code, result)

@@ -24,7 +24,7 @@ from processor.core.events import MessageState
 from processor.core.mark import HEADER
 from processor.errors import Rejected, StopProcessing, StoreFailed, Unavailable
 from processor.kafka.client import error_codes
-from processor.kafka.client.error_log import Troubles
+from processor.kafka.client.error_log import ErrorLog
 from processor.kafka.client.options import Options, built, consumer_options
 from processor.kafka.group.offsets import Answer, Offsets
 from processor.kafka.headers import headers_of
@@ -68,7 +68,7 @@ class StatusReader:
     """One client for all restores under way; none while there are none."""
 
     def __init__(self, bootstrap_servers: str, options: Options, group_id: str, topic: str) -> None:
-        self.troubles = Troubles("read statuses")
+        self.error_log = ErrorLog("read statuses")
         self._topic = topic
         self._config: dict[str, object] = {
             "fetch.wait.max.ms": 100,
@@ -80,7 +80,7 @@ class StatusReader:
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "allow.auto.create.topics": False,
-            "error_cb": self.troubles.tell,
+            "error_cb": self.error_log.tell,
         }
         for of_groups in ("session.timeout.ms", "heartbeat.interval.ms"):
             self._config.pop(of_groups, None)
@@ -189,7 +189,7 @@ class KafkaRestore:
                 changes.append(self._change(message))
                 self._position = offset + 1
         if changes:
-            self._reader.troubles.over()
+            self._reader.error_log.over()
         mark = last_mark(messages)
         if self._position >= self._end:
             return self._finished(changes, mark)
@@ -225,7 +225,7 @@ class KafkaRestore:
                 f"{self._partition}, where the store stands"
             )
         else:
-            self._reader.troubles.tell(error)
+            self._reader.error_log.tell(error)
 
     def _change(self, message: Message) -> tuple[str, MessageState | None]:
         key, value = message.key(), message.value()

@@ -24,7 +24,7 @@ from confluent_kafka import (
 
 from processor.errors import StopProcessing
 from processor.kafka.client import error_codes
-from processor.kafka.client.error_log import Troubles
+from processor.kafka.client.error_log import ErrorLog
 from processor.kafka.client.options import (
     Options,
     built,
@@ -33,14 +33,14 @@ from processor.kafka.client.options import (
 )
 from processor.kafka.group.membership import fencing_metadata
 from processor.kafka.group.offsets import LogEnds
-from processor.kafka.group.rebalance import Calm
+from processor.kafka.group.rebalance import RebalanceWatch
 from processor.kafka.topics.watch import INTERVAL_S, Expected, TopicWatch
 from processor.ports import CommittedOffset, RawRecord, RebalanceListener
 
 _log = logging.getLogger(__name__)
 
 AWAY_S: Final = 3 * INTERVAL_S  # a Kafka that was silent for so long will not answer now
-CALM_S: Final = 6.0  # other members hear of a rebalance at their next heartbeat, within 3 s
+REBALANCE_WAIT_S: Final = 6.0  # members hear of a rebalance by a heartbeat, within 3 s
 MAX_POLL_INTERVAL_MS: Final = 300_000
 EXPECT_NOTHING: Final = Expected()
 
@@ -118,7 +118,7 @@ class KafkaSource:
         self._listener: RebalanceListener | None = None
         self._log_ends = LogEnds(bootstrap_servers, user, topic, monotonic_s)
         self._topics = TopicWatch(bootstrap_servers, user, expected.identities, monotonic_s)
-        self._troubles = Troubles("read events")
+        self._error_log = ErrorLog("read events")
         self._stop: str | None = None
         self._consumer = built(Consumer, self._config)
         self._forget()
@@ -157,7 +157,7 @@ class KafkaSource:
         if changed := self._topics.changed():
             raise StopProcessing(changed)
         if records:
-            self._troubles.over()
+            self._error_log.over()
         wanted = self._wanted(records)
         self._take_identity()
         # The client's stubs allow for more headers.
@@ -259,12 +259,12 @@ class KafkaSource:
         """In the middle of a rebalance the group would not hear of it: that is awaited."""
         if not self._told_by_epoch and self._listener is not None and not self._is_away():
             with contextlib.suppress(RuntimeError):  # the client is closed already
-                self._await_calm(self._monotonic_s() + CALM_S)
+                self._await_rebalance(self._monotonic_s() + REBALANCE_WAIT_S)
         self._consumer.close()
 
-    def _await_calm(self, until_s: float) -> None:
-        calm = Calm(*self._where)
-        while self._monotonic_s() < until_s and not (self._joined and calm.is_there()):
+    def _await_rebalance(self, until_s: float) -> None:
+        watch = RebalanceWatch(*self._where)
+        while self._monotonic_s() < until_s and not (self._joined and watch.is_settled()):
             self._consumer.pause(self._places(self._assigned))
             self._consumer.poll(0.2)  # what it hands out is read again by the next owner
 
@@ -365,7 +365,7 @@ class KafkaSource:
             if error.code() == error_codes.PARTITION_EOF:
                 if started is not None and offset is not None:
                     started.end_seen = offset
-                    self._troubles.over()
+                    self._error_log.over()
             elif error.code() in _DATA_LOST:
                 if started is not None:
                     self._stop = self._lost_data(partition, error)
@@ -377,7 +377,7 @@ class KafkaSource:
         if error.fatal():
             self._stop = f"the Kafka client can't go on: {error.str()}; start the process again"
             return
-        self._troubles.tell(error)
+        self._error_log.tell(error)
 
     def _lost_data(self, partition: int | None, error: KafkaError) -> str:
         group = self._config["group.id"]

@@ -26,7 +26,14 @@ from processor.salesforce.fields import Fields, problems, read_describe
 from processor.salesforce.meter import NoMeter, RequestMeter
 from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.transport import Session, exchange, parse_json
-from processor.salesforce.verdicts import Action, OrgUnavailable, Outcome, Pause, advice, judge
+from processor.salesforce.verdicts import (
+    Action,
+    OrgUnavailable,
+    Pause,
+    RequestOutcome,
+    advice,
+    judge,
+)
 from processor.salesforce.wire import (
     HTTP_FORBIDDEN,
     HTTP_OK,
@@ -228,10 +235,10 @@ class Client:
         self._fields = described
         return described
 
-    def _judge(self, reply: Answer | NoAnswer) -> Outcome:
+    def _judge(self, reply: Answer | NoAnswer) -> RequestOutcome:
         return judge(reply, writes=False, daily_spent=self.budget.daily_spent)
 
-    def _unavailable(self, outcome: Outcome) -> OrgUnavailable:
+    def _unavailable(self, outcome: RequestOutcome) -> OrgUnavailable:
         usage = self.budget.usage
         spent = ""
         if outcome.pause is Pause.DAILY_LIMIT and usage is not None:

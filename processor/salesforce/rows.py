@@ -124,7 +124,7 @@ class RowQueue:
 
     def recall(self, partitions: Collection[int] | None = None, *, drop: bool = False) -> None:
         """Let no request in flight for these partitions be sent again; with `drop`, forget the
-        results. The Tasks stay busy: what a server has in hand must not be overtaken.
+        results. The Tasks stay busy: what a server has in flight must not be overtaken.
         """
         for batch in self._in_flight:
             for entry in batch.entries:

@@ -28,7 +28,7 @@ from processor.salesforce.fields import Fields, encode, same
 from processor.salesforce.meter import RequestMeter
 from processor.salesforce.rows import Batch, Entry
 from processor.salesforce.status_codes import BY_CODE, Class
-from processor.salesforce.verdicts import Action, OrgUnavailable, Outcome, Pause
+from processor.salesforce.verdicts import Action, OrgUnavailable, Pause, RequestOutcome
 from processor.salesforce.wire import Answer, Call, CallKind, NoAnswer
 
 NOT_SENT_RETRY_S: Final = 1.0
@@ -176,7 +176,7 @@ class Sender:
         else:
             done.expired = generation
 
-    def _whole(self, outcome: Outcome, entries: Sequence[Entry], done: Done) -> None:
+    def _whole(self, outcome: RequestOutcome, entries: Sequence[Entry], done: Done) -> None:
         """The same for all rows of a request, or of a part of one."""
         done.note(outcome.pause, outcome.code, smaller=outcome.smaller)
         if outcome.action is Action.LOGIN:
@@ -252,7 +252,7 @@ class Sender:
         self._meter.request(call.kind.value, result, self._clock.monotonic_s() - began_s)
         return reply
 
-    def _judge(self, reply: Answer | NoAnswer, *, writes: bool = True) -> Outcome:
+    def _judge(self, reply: Answer | NoAnswer, *, writes: bool = True) -> RequestOutcome:
         return verdicts.judge(reply, writes=writes, daily_spent=self._client.budget.daily_spent)
 
 

@@ -65,7 +65,7 @@ class Action(Enum):
     STOP = auto()  # no row can succeed
 
 
-class Outcome(NamedTuple):
+class RequestOutcome(NamedTuple):
     """What a whole request came to. `code` is bounded: Salesforce's code, `HTTP_nnn`, or the name
     of a transport error. `smaller`: later requests should have fewer rows.
     """
@@ -76,7 +76,7 @@ class Outcome(NamedTuple):
     smaller: bool = False
 
 
-def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outcome:
+def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> RequestOutcome:
     """A whole request's outcome.
 
     `daily_spent`: the Sforce-Limit-Info of this answer says that the day's allocation is used up;
@@ -86,9 +86,11 @@ def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outco
         # What had not begun to leave us can't have arrived. Of the rest nobody knows, and the
         # server may work on it for 10 more minutes.
         lost = Action.UNKNOWN if writes and reply.begun else Action.RETRY
-        return Outcome(lost, reply.why, Pause.OUTAGE, smaller=reply.timed_out and reply.begun)
+        return RequestOutcome(
+            lost, reply.why, Pause.OUTAGE, smaller=reply.timed_out and reply.begun
+        )
     if reply.status == HTTP_OK:
-        return Outcome(Action.READ, "OK")
+        return RequestOutcome(Action.READ, "OK")
     code = error_code(reply)
     kind = BY_CODE.get(code) if code is not None else None
     is_elsewhere = _HTTP_REDIRECT <= reply.status < _HTTP_BAD_REQUEST
@@ -97,10 +99,10 @@ def judge(reply: Answer | NoAnswer, *, writes: bool, daily_spent: bool) -> Outco
     return _by_class(kind, code, reply.status, daily_spent=daily_spent)
 
 
-def unreadable(*, writes: bool) -> Outcome:
+def unreadable(*, writes: bool) -> RequestOutcome:
     """An answer that says 200 but has no result for each row: anything may have been written."""
     action = Action.UNKNOWN if writes else Action.RETRY
-    return Outcome(action, "UNREADABLE_ANSWER", Pause.OUTAGE)
+    return RequestOutcome(action, "UNREADABLE_ANSWER", Pause.OUTAGE)
 
 
 def _has_ended(kind: Class, status: int) -> bool:
@@ -116,54 +118,54 @@ def _has_ended(kind: Class, status: int) -> bool:
     return kind in {Class.LOCK, Class.HEAVY, Class.LIMIT}
 
 
-def _by_class(kind: Class, code: str, status: int, *, daily_spent: bool) -> Outcome:
+def _by_class(kind: Class, code: str, status: int, *, daily_spent: bool) -> RequestOutcome:
     """Salesforce's application has answered with a code of its own."""
     match kind:
         case Class.LOCK | Class.HEAVY:
-            return Outcome(Action.RETRY, code, smaller=True)
+            return RequestOutcome(Action.RETRY, code, smaller=True)
         case Class.AGAIN | Class.CODE | Class.HELD:
-            return Outcome(Action.RETRY, code)
+            return RequestOutcome(Action.RETRY, code)
         case Class.LIMIT:
             pause = Pause.DAILY_LIMIT if daily_spent else Pause.CONCURRENT_LIMIT
-            return Outcome(Action.RETRY, code, pause)
+            return RequestOutcome(Action.RETRY, code, pause)
         case Class.DOWN:
-            return Outcome(Action.RETRY, code, Pause.OUTAGE)
+            return RequestOutcome(Action.RETRY, code, Pause.OUTAGE)
         case Class.SESSION:
-            return Outcome(Action.LOGIN, code)
+            return RequestOutcome(Action.LOGIN, code)
         case Class.PERMANENT:
-            return Outcome(Action.SPLIT, code)
+            return RequestOutcome(Action.SPLIT, code)
         case Class.MISSING if status == _HTTP_BAD_REQUEST:
-            return Outcome(Action.SPLIT, code)
+            return RequestOutcome(Action.SPLIT, code)
         case _:
-            return Outcome(Action.STOP, code, Pause.FAULT)
+            return RequestOutcome(Action.STOP, code, Pause.FAULT)
 
 
-def _by_status(status: int, code: str | None, *, writes: bool) -> Outcome:
+def _by_status(status: int, code: str | None, *, writes: bool) -> RequestOutcome:
     """No code that we know, perhaps no JSON at all."""
     name = code or f"HTTP_{status}"
     if status == HTTP_UNAUTHORIZED:
-        return Outcome(Action.LOGIN, name)
+        return RequestOutcome(Action.LOGIN, name)
     if status in _HTTP_FROM_THE_EDGE:
-        return Outcome(Action.RETRY, name, Pause.OUTAGE)
+        return RequestOutcome(Action.RETRY, name, Pause.OUTAGE)
     if status >= _HTTP_SERVER_ERROR or status < HTTP_OK:
         # 502 is the edge giving up on an instance that may still be working, 500 may be said
         # after some rows were committed, and a 503 of HTML does not tell who says it. Only
         # SERVER_UNAVAILABLE (see `_has_ended`) is the instance's own word that it took nothing.
         action = Action.UNKNOWN if writes else Action.RETRY
-        return Outcome(action, name, Pause.OUTAGE)
+        return RequestOutcome(action, name, Pause.OUTAGE)
     if HTTP_OK < status < _HTTP_REDIRECT:
         # Without results for the rows it is like an unreadable answer.
-        return Outcome(Action.UNKNOWN if writes else Action.RETRY, name, Pause.OUTAGE)
+        return RequestOutcome(Action.UNKNOWN if writes else Action.RETRY, name, Pause.OUTAGE)
     if status < _HTTP_BAD_REQUEST:
         # The edge sends us elsewhere. We don't follow: requests would turn the PATCH into a GET,
         # and the token is not for just any host. A new login tells where the org is now.
-        return Outcome(Action.RETRY, name, Pause.MOVED)
+        return RequestOutcome(Action.RETRY, name, Pause.MOVED)
     if status == _HTTP_BAD_REQUEST and code is not None:
-        return Outcome(Action.SPLIT, name)
+        return RequestOutcome(Action.SPLIT, name)
     if code is None:
         # HTML with 4xx: an instance that the org has left, a proxy in between, a wrong endpoint.
-        return Outcome(Action.RETRY, name, Pause.MOVED)
-    return Outcome(Action.STOP, name, Pause.FAULT)
+        return RequestOutcome(Action.RETRY, name, Pause.MOVED)
+    return RequestOutcome(Action.STOP, name, Pause.FAULT)
 
 
 class RowOutcome(NamedTuple):
@@ -209,7 +211,7 @@ def blames_the_org(codes: list[str | None]) -> str | None:
     return first if is_blame else None
 
 
-def whole_verdict(outcome: Outcome, rng: Random) -> Verdict:
+def whole_verdict(outcome: RequestOutcome, rng: Random) -> Verdict:
     """The verdict for each row of a request that says nothing about single rows."""
     match outcome.action:
         case Action.UNKNOWN:

@@ -4,7 +4,7 @@ Two indexes list what is owed to Salesforce (codes that are final, and others), 
 time; a third lists messages by the hour of their last event, a fourth those of the owed ones that
 Salesforce may have been sent already. Numbers in keys are big-endian, so
 that key order is time order; an org is preceded by its length. A row in the writer's hands has
-the greatest due_at of all (`IN_HAND`): no scan for due rows comes to it, and a reopened store
+the greatest due_at of all (`IN_FLIGHT`): no scan for due rows comes to it, and a reopened store
 finds it all the same.
 """
 

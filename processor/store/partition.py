@@ -27,7 +27,7 @@ from weakref import WeakSet
 
 import lmdb
 
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 from processor.core.join import joined
 from processor.errors import StoreBlocked, StoreFailed
 from processor.ports import Change, Loaded
@@ -244,7 +244,7 @@ class PartitionStore:
     def due_keys(self, level: int, org: str, now_ms: int, limit: int) -> list[tuple[int, bytes]]:
         """Due time and message id of the rows that are due, in order."""
         prefix = self._indexer.org_key(org)
-        end = prefix + (min(now_ms, IN_HAND - 1) + 1).to_bytes(DUE_BYTES, "big")
+        end = prefix + (min(now_ms, IN_FLIGHT - 1) + 1).to_bytes(DUE_BYTES, "big")
         with guarded("read", self._path), self._env.begin() as txn:
             cursor = txn.cursor(self._indexes[level])
             if not cursor.set_range(prefix):
@@ -266,7 +266,7 @@ class PartitionStore:
                 cursor = txn.cursor(self._indexes[level])
                 if cursor.set_range(prefix) and cursor.key().startswith(prefix):
                     found.append(due_of(cursor.key()))
-        return min((due for due in found if due != IN_HAND), default=None)
+        return min((due for due in found if due != IN_FLIGHT), default=None)
 
     def owed_rows(self) -> OwedRows:
         with guarded("read", self._path):

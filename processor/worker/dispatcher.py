@@ -47,7 +47,7 @@ class Dispatcher:
         return min(max((due_at - now) / 1000, least_s), most_s)
 
     def refill(self, partitions: Collection[Partition], now: int) -> None:
-        """Rows of these partitions whose time has come: noted as in hand in the store first, then
+        """Rows of these partitions whose time has come: noted as in flight in the store first, then
         submitted. A partition that is still being restored must not be among them.
         """
         room = self.room()
@@ -63,7 +63,7 @@ class Dispatcher:
             self.submit(numbers[number], handed, now)
 
     def submit(self, partition: Partition, states: Sequence[MessageState], now: int) -> None:
-        """Rows that are in hand by the store's account already."""
+        """Rows that are in flight by the store's account already."""
         hand_over = partition.settlements.hand_over
         rows = [
             Owed(

@@ -38,7 +38,7 @@ RECLAIM_ROWS: Final = 5_000
 PROGRESS_EVERY_S: Final = 5.0
 FIRST_WAIT_S: Final = 1.0  # after a store's second failure; then twice as long each time
 LONGEST_WAIT_S: Final = 30.0
-CALM_S: Final = 60.0  # a store that did not fail for so long is as good as new
+WELL_AGAIN_S: Final = 60.0  # a store that did not fail for so long is as good as new
 TELL_BLOCKED_EVERY_S: Final = 30.0
 
 _ID_SHOWN: Final = 64  # characters; such an id may be of any length
@@ -197,7 +197,7 @@ class Restorations:
         """Its store did, now or while the partition ran: wait before the next step."""
         partition = restoration.partition
         known = self._failures.get(partition)
-        if known is None or now_s > known.until_s + CALM_S:
+        if known is None or now_s > known.until_s + WELL_AGAIN_S:
             known = self._failures[partition] = _Failures()
         known.until_s = now_s + min(LONGEST_WAIT_S, known.times * FIRST_WAIT_S)
         known.times = max(1, known.times * 2)

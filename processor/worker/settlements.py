@@ -1,6 +1,6 @@
 """The rows of one partition that the Salesforce writer has, and the settlements to be published.
 
-A row is *in hand* from the moment it is submitted until its result is taken here. A settlement
+A row is *in flight* from the moment it is submitted until its result is taken here. A settlement
 waits until the worker publishes it; until then the row stays owed, so losing it costs one
 identical write.
 """
@@ -22,7 +22,7 @@ class Settlements:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._in_hand: dict[str, tuple[MessageState, bool]] = {}
+        self._in_flight: dict[str, tuple[MessageState, bool]] = {}
         self._waiting: dict[str, Settlement] = {}
         self._superseded: set[str] = set()
         self.oldest_at: int | None = None
@@ -35,12 +35,12 @@ class Settlements:
     def hand_over(self, state: MessageState, now: int) -> bool:
         """Note that a row goes to the writer now. Returns whether it is to be read back."""
         verify = must_verify(state, now, self._rules)
-        self._in_hand[state.message_id] = (state, verify)
+        self._in_flight[state.message_id] = (state, verify)
         return verify
 
     def superseded(self, ids: Iterable[str]) -> None:
-        """A newer version of these is owed: the result of one in hand must be settled at once."""
-        self._superseded.update(message_id for message_id in ids if message_id in self._in_hand)
+        """A newer version of these is owed: the result of one in flight must be settled at once."""
+        self._superseded.update(message_id for message_id in ids if message_id in self._in_flight)
 
     def of(self, ids: Collection[str] | None) -> list[Settlement]:
         """The settlements of these messages, or (None) all."""
@@ -58,13 +58,13 @@ class Settlements:
 
     def take(self, result: Result, now: int) -> Deferral | None:
         """Keep the settlement that a result comes to, if it does. What it comes to else, for
-        `postpone`. None also where the row is not in hand any more.
+        `postpone`. None also where the row is not in flight any more.
         """
-        held = self._in_hand.get(result.message_id)
+        held = self._in_flight.get(result.message_id)
         if held is None or held[0].version != result.version:
             return None
         sent, verified = held
-        del self._in_hand[result.message_id]
+        del self._in_flight[result.message_id]
         decided = settle(result.verdict, sent, now, self._rules, verified=verified)
         if isinstance(decided, Settlement):
             self._keep(decided, now)

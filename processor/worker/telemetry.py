@@ -31,7 +31,7 @@ JOINING_EVERY_S: Final = 15.0
 DOUBT_EVERY_S: Final = 60.0
 
 
-class Rarely(Generic[What, Example]):
+class LogLimiter(Generic[What, Example]):
     """What would be said over and over, said once in a while.
 
     Of each kind the first is due at once; then, at most once an interval, how many there were
@@ -87,7 +87,7 @@ class CommitCounter:
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self.events = self.dead_letters = 0
-        self._dead_letters = Rarely[_Kind, _Place](_BEYOND)
+        self._dead_letters = LogLimiter[_Kind, _Place](_BEYOND)
 
     def count(
         self,
@@ -150,7 +150,7 @@ class StopReasons:
     """Why Salesforce takes no row at all, until an admin has changed something: a line a minute."""
 
     def __init__(self) -> None:
-        self._reasons = Rarely[str, None]("for several more reasons")
+        self._reasons = LogLimiter[str, None]("for several more reasons")
 
     def add(self, what_to_change: str) -> None:
         """A row was refused for this."""
@@ -165,7 +165,7 @@ class StopReasons:
             )
 
 
-class Waits:
+class IdleReasons:
     """Why nothing seems to go on, told now and then: waiting in silence looks like a fault."""
 
     def __init__(self) -> None:
@@ -210,7 +210,7 @@ class Gauges:
     ) -> None:
         self._source, self._store, self._writer = source, store, writer
         self._meter, self._interval_s = meter, interval_s
-        self._waits = Waits()
+        self._idle_reasons = IdleReasons()
         self._next_s = 0.0
 
     def due(self, now_s: float) -> bool:
@@ -228,5 +228,5 @@ class Gauges:
         silent_s = source.silent_s()
         if silent_s < float("inf"):
             meter.kafka_answered(now / 1000 - silent_s)
-        self._waits.joining(now_s, joined=source.joined())
-        self._waits.owing(now_s, owed, next_due_ms)
+        self._idle_reasons.joining(now_s, joined=source.joined())
+        self._idle_reasons.owing(now_s, owed, next_due_ms)

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 from processor.errors import StoreFailed
 from processor.ports import Change, OwedCount, Store
 from processor.store.store import LmdbStore
@@ -212,13 +212,13 @@ def test_due_rows_come_final_first_and_then_by_time(store: Store) -> None:
         state("failed", code=402, due=15),
         settled("settled"),
         state("not yet", code=220, due=101),
-        state("in hand", code=220, due=IN_HAND),
+        state("in flight", code=220, due=IN_FLIGHT),
     )
     assert ids(store.due(ORG, 100, 10)) == ["failed", "delivered", "soon", "late"]
     assert ids(store.due(ORG, 100, 3)) == ["failed", "delivered", "soon"]
     assert ids(store.due(ORG, 15, 10)) == ["failed", "soon"]
     assert store.due(ORG, 100, 0) == []
-    assert "in hand" not in ids(store.due(ORG, 1 << 63, 10))
+    assert "in flight" not in ids(store.due(ORG, 1 << 63, 10))
 
 
 def test_no_partition_starves_another(store: Store) -> None:
@@ -247,7 +247,7 @@ def test_a_row_that_moves_to_another_org_leaves_the_first(store: Store) -> None:
 
 def test_the_next_due_time_is_the_earliest_of_any_row_not_in_hand(store: Store) -> None:
     assert store.next_due(ORG) is None
-    put(store, state("m", code=220, due=IN_HAND))
+    put(store, state("m", code=220, due=IN_FLIGHT))
     assert store.next_due(ORG) is None
     put(store, state("n", due=50), partition=1)
     put(store, state("k", code=402, due=60), partition=2)
@@ -255,7 +255,7 @@ def test_the_next_due_time_is_the_earliest_of_any_row_not_in_hand(store: Store) 
 
 
 def test_rows_in_hand_are_found_again_among_the_owed(store: Store) -> None:
-    put(store, state("a", due=IN_HAND), state("b", code=402, due=3), state("c"), settled("d"))
+    put(store, state("a", due=IN_FLIGHT), state("b", code=402, due=3), state("c"), settled("d"))
     assert sorted(row.message_id for row in store.owed_rows(0)) == ["a", "b", "c"]
     assert list(store.owed_rows(1)) == []
 
@@ -274,7 +274,7 @@ def test_owed_rows_are_those_of_when_one_asked_whatever_is_written_meanwhile(sto
 
 
 def test_owed_rows_are_counted_by_whether_their_code_is_final(store: Store) -> None:
-    put(store, state("a"), state("b", code=402), state("c", code=220, due=IN_HAND), settled("d"))
+    put(store, state("a"), state("b", code=402), state("c", code=220, due=IN_FLIGHT), settled("d"))
     put(store, state("e", code=499), partition=1)
     assert store.owed_count() == OwedCount(final=3, intermediate=1)
     store.put_many(0, [Change(state("b", code=402), settled("b", code=402))])
@@ -287,7 +287,7 @@ def test_of_the_owed_rows_those_in_doubt_are_counted(store: Store) -> None:
     doubtful = state("a")._replace(doubt_at=5)
     put(store, doubtful, state("b"), state("c", code=220)._replace(doubt_at=7))
     assert store.owed_count() == OwedCount(1, 2, in_doubt=2)
-    again = doubtful._replace(due_at=IN_HAND)
+    again = doubtful._replace(due_at=IN_FLIGHT)
     store.put_many(
         0, [Change(doubtful, again), Change(state("b"), state("b")._replace(doubt_at=9))]
     )

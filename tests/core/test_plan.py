@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from processor.core.codes import CODES
 from processor.core.collapse import merge, resolve
 from processor.core.due import Rules, must_verify, reclaim
-from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome, Settlement
+from processor.core.events import IN_FLIGHT, DeliveryEvent, MessageState, Outcome, Settlement
 from processor.core.plan import Plan, plan
 from processor.errors import Rejection
 from tests.support.rules import RULES
@@ -148,10 +148,10 @@ def test_200_settled_402_unanswered_then_a_late_102_is_still_owed() -> None:
 def test_a_settlement_of_an_older_version_leaves_the_newer_one_owed_and_due() -> None:
     partition = Partition()
     partition.take([event(200, NOW)])
-    partition.states["m"] = partition.states["m"]._replace(due_at=IN_HAND)
+    partition.states["m"] = partition.states["m"]._replace(due_at=IN_FLIGHT)
     result = partition.take([event(220, NOW + 1)])
     assert result.superseding == ["m"]
-    assert partition.states["m"].due_at == IN_HAND
+    assert partition.states["m"].due_at == IN_FLIGHT
     partition.settle(1, 200)
     state = partition.states["m"]
     assert (state.owed, state.settled_version, state.due_at) == (True, 1, NOW)
@@ -280,8 +280,8 @@ def test_rows_due_at_once_go_to_the_writer_as_far_as_it_has_room() -> None:
     result = partition.take(batch, room=2)
     assert [state.message_id for state in result.hand_over] == ["0", "1"]
     assert {k: s.due_at for k, s in partition.states.items()} == {
-        "0": IN_HAND,
-        "1": IN_HAND,
+        "0": IN_FLIGHT,
+        "1": IN_FLIGHT,
         "2": NOW,
         "x": NOW + 10_000,
     }

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from processor.core import settle as right
 from processor.core.due import Rules
-from processor.core.events import IN_HAND, MessageState, Outcome, Settlement
+from processor.core.events import IN_FLIGHT, MessageState, Outcome, Settlement
 from processor.core.settle import (
     Deferral,
     Differs,
@@ -131,7 +131,7 @@ def sent_row(row: Row) -> MessageState:
     """Its reports are older than its version: a retry's patience counts from the version."""
     return MessageState(
         "m", {200: NOW - 10**8, 402: NOW - 10**8}, 402, "00T1", NOW, "a", NOW, 3, ago(row.age_s),
-        2, 200, NOW - 10**8, Outcome.WRITTEN, due_at=IN_HAND, doubt_at=ago(row.doubt_s),
+        2, 200, NOW - 10**8, Outcome.WRITTEN, due_at=IN_FLIGHT, doubt_at=ago(row.doubt_s),
     )  # fmt: skip
 
 

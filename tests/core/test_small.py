@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from processor.core.attributes import values_of
-from processor.core.events import IN_HAND, MessageState, Outcome, Settlement
+from processor.core.events import IN_FLIGHT, MessageState, Outcome, Settlement
 from processor.core.reasons import REASONS
 
 STATE = MessageState(
@@ -45,7 +45,7 @@ def test_the_parts_of_a_state_are_the_fields_that_they_are_named_for() -> None:
         state.settled_at,
         state.settled_outcome,
     )
-    assert state.in_flight() == state._replace(due_at=IN_HAND)
+    assert state.in_flight() == state._replace(due_at=IN_FLIGHT)
     settlement = Settlement("m", 11, 402, 12, Outcome.REJECTED, "LOCK")
     assert state.settled_by(settlement, due_at=13, doubt_at=14) == state._replace(
         settled_version=11,

@@ -55,7 +55,7 @@ class SendsWhenRevoked(Worker):
 
 class ResultsLost(Worker):
     """One partition's store failed while results were taken: the others' results were gone, and
-    their rows stayed in hand for ever.
+    their rows stayed in flight for ever.
     """
 
     def _take_results(self, results: Sequence[Result]) -> None:

@@ -47,7 +47,7 @@ class Parts:
     ownership: Callable[[Machine], Ownership] = lambda _: Ownership(LEASE_S)
 
 
-class Outcome(NamedTuple):
+class SeedOutcome(NamedTuple):
     """Of one seed. `violated`: the invariant, "" if all hold."""
 
     seed: int
@@ -288,7 +288,7 @@ def run_seed(
     parts: Parts | None = None,
     weather: Changes | None = None,
     trace_steps: int | None = TRACE_STEPS,
-) -> Outcome:
+) -> SeedOutcome:
     """Play a seed to its end. `trace_steps` None: keep them all."""
     scene = Scene(World(seed, weather or {}, trace_steps), parts or Parts())
     before = logging.root.manager.disable
@@ -303,10 +303,10 @@ def run_seed(
         violated, story = "bug", f"{bug!r} in {place.filename}:{place.lineno}"
     finally:
         logging.disable(before)
-    return Outcome(seed, violated, story, scene.world.trace())
+    return SeedOutcome(seed, violated, story, scene.world.trace())
 
 
-def failing(seeds: Sequence[int]) -> list[Outcome]:
+def failing(seeds: Sequence[int]) -> list[SeedOutcome]:
     """The seeds among these that break an invariant."""
     outcomes = map(run_seed, seeds)
     return [outcome for outcome in outcomes if outcome.violated]

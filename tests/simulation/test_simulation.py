@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.simulation.run import Outcome, failing, run_seed
+from tests.simulation.run import SeedOutcome, failing, run_seed
 
 SEEDS: Final = int(os.environ.get("SIM_SEEDS") or 300)
 SEED: Final = os.environ.get("SIM_SEED") or ""
@@ -48,7 +48,7 @@ def test_a_seed_replays_exactly(seed: int) -> None:
     assert run_seed(seed, trace_steps=None) == first
 
 
-def _story(outcome: Outcome) -> str:
+def _story(outcome: SeedOutcome) -> str:
     return (
         f"seed {outcome.seed} breaks {outcome.violated}: {outcome.story}\n{outcome.trace}\n"
         f"replay it with all its steps: make sim SEED={outcome.seed}"

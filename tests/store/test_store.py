@@ -9,7 +9,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
 from processor.ports import Change, OwedCount
 from processor.store import partition as partition_module
@@ -45,7 +45,7 @@ def kept(tmp_path: Path) -> Path:
     """A directory with a store of one partition, closed, its checkpoint at 41."""
     store = make(tmp_path)
     store.open(0)
-    rows = [state("in hand", due=IN_HAND), settled("done")]
+    rows = [state("in flight", due=IN_FLIGHT), settled("done")]
     store.put_many(0, [Change(None, row) for row in rows], checkpoint=41)
     store.close(0)
     return tmp_path
@@ -90,7 +90,7 @@ def test_this_machine_has_a_boot_id_that_stays() -> None:
 def test_rows_in_hand_are_found_after_reopening(kept: Path) -> None:
     store = make(kept)
     store.open(0)
-    assert list(store.owed_rows(0)) == [state("in hand", due=IN_HAND)]
+    assert list(store.owed_rows(0)) == [state("in flight", due=IN_FLIGHT)]
     assert store.due("default", NOW, 10) == []
     store.close(0)
 
@@ -240,7 +240,7 @@ def test_a_checkpoint_that_makes_no_sense_fails_the_store(kept: Path, record: by
 
 def test_an_index_that_names_a_missing_message_fails_the_store(kept: Path) -> None:
     with lmdb.open(str(kept / "partition-0"), max_dbs=5) as env, env.begin(write=True) as txn:
-        txn.delete(b"in hand", db=env.open_db(b"states", txn=txn))
+        txn.delete(b"in flight", db=env.open_db(b"states", txn=txn))
         txn.delete(b"done", db=env.open_db(b"states", txn=txn))
     store = make(kept)
     store.open(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from processor.core.codes import CODES
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 from processor.core.join import joined
 from processor.errors import StoreFailed
 from processor.ports import Change, Loaded, OwedCount
@@ -91,7 +91,7 @@ class MemoryStore:
                     for state in self._owed(partition)
                     if CODES[state.code].final is final
                     and self._org_of(state.account_id) == org
-                    and state.due_at <= min(now_ms, IN_HAND - 1)
+                    and state.due_at <= min(now_ms, IN_FLIGHT - 1)
                 ]
                 found.sort(key=lambda state: (state.due_at, state.message_id))
                 ranked += [(rank, s.due_at, partition, s) for rank, s in enumerate(found)]
@@ -108,7 +108,7 @@ class MemoryStore:
             state.due_at
             for partition in self._among(partitions)
             for state in self._owed(partition)
-            if state.due_at != IN_HAND and self._org_of(state.account_id) == org
+            if state.due_at != IN_FLIGHT and self._org_of(state.account_id) == org
         ]
         return min(waiting, default=None)
 

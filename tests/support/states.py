@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from processor.core.codes import CATALOGUE, CODES
-from processor.core.events import IN_HAND, MessageState, Outcome
+from processor.core.events import IN_FLIGHT, MessageState, Outcome
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
@@ -34,7 +34,7 @@ def settled(message_id: str, *, at: int = NOW, code: int = 220) -> MessageState:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 TIMES = st.one_of(st.integers(NOW - 3 * HOUR, NOW + 3 * HOUR), st.integers(0, 1 << 62), st.just(0))
 SMALL_TIMES = st.integers(NOW - 3 * HOUR, NOW + 3 * HOUR)
-DUE = st.one_of(st.integers(NOW, NOW + 50), st.just(IN_HAND), st.just(0))
+DUE = st.one_of(st.integers(NOW, NOW + 50), st.just(IN_FLIGHT), st.just(0))
 
 
 @st.composite

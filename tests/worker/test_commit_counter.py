@@ -13,7 +13,13 @@ from processor.core.events import Outcome, Settlement
 from processor.core.plan import Plan
 from processor.errors import Rejection
 from processor.runtime.metrics import Metrics
-from processor.worker.telemetry import INTERVAL_MS, MOST_KINDS, CommitCounter, Rarely, StopReasons
+from processor.worker.telemetry import (
+    INTERVAL_MS,
+    MOST_KINDS,
+    CommitCounter,
+    LogLimiter,
+    StopReasons,
+)
 from tests.kafka.avro.avro_kit import Record
 from tests.support.log_lines import line_of
 from tests.support.states import NOW, state
@@ -98,30 +104,30 @@ def test_rows_that_nobody_can_write_are_told_in_one_line(caplog: pytest.LogCaptu
 def test_what_is_said_rarely_is_all_said_and_never_twice_in_an_interval(
     steps: list[tuple[int, int, int]],
 ) -> None:
-    rarely = Rarely[int, int](-1)
+    limiter = LogLimiter[int, int](-1)
     now, added, told = NOW, 0, 0
     said: dict[int, int] = {}
     for kind, count, passed in steps:
-        rarely.add(kind, kind, count)
+        limiter.add(kind, kind, count)
         added, now = added + count, now + passed
-        for what, number, _ in rarely.due(now):
+        for what, number, _ in limiter.due(now):
             assert now - said.get(what, 0) >= INTERVAL_MS
             said[what], told = now, told + number
-    assert told + sum(number for _, number, _ in rarely.due(now + INTERVAL_MS)) == added
+    assert told + sum(number for _, number, _ in limiter.due(now + INTERVAL_MS)) == added
 
 
 def test_kinds_without_end_become_one() -> None:
-    rarely = Rarely[int, None](-1)
+    limiter = LogLimiter[int, None](-1)
     for kind in range(10 * MOST_KINDS):
-        rarely.add(kind, None)
-    said = list(rarely.due(NOW))
+        limiter.add(kind, None)
+    said = list(limiter.due(NOW))
     assert len(said) == MOST_KINDS + 1
     assert said[-1] == (-1, 9 * MOST_KINDS, None)
 
 
 def test_a_clock_that_was_set_back_keeps_nothing_from_being_said() -> None:
-    rarely = Rarely[str, None]("other")
-    rarely.add("a", None)
-    assert list(rarely.due(NOW)) == [("a", 1, None)]
-    rarely.add("a", None)
-    assert list(rarely.due(NOW - 3_600_000)) == [("a", 1, None)]
+    limiter = LogLimiter[str, None]("other")
+    limiter.add("a", None)
+    assert list(limiter.due(NOW)) == [("a", 1, None)]
+    limiter.add("a", None)
+    assert list(limiter.due(NOW - 3_600_000)) == [("a", 1, None)]

@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 import pytest
 
-from processor.core.events import IN_HAND, MessageState
+from processor.core.events import IN_FLIGHT, MessageState
 from processor.ports import Owed, Writer
 from processor.worker import dispatcher as right
 from tests.support.memory_store import MemoryStore
@@ -25,7 +25,7 @@ class Window:
     def __init__(self, store: MemoryStore, room: int) -> None:
         self._store, self._room = store, room
         self.rows: list[Owed] = []
-        self.in_hand: list[bool] = []
+        self.in_flight: list[bool] = []
 
     def room(self, org: str) -> int:
         return self._room if org == "default" else 0
@@ -33,7 +33,7 @@ class Window:
     def submit(self, rows: Sequence[Owed]) -> None:
         for row in rows:
             kept = self._store.get_many(row.partition, [row.message_id])[row.message_id]
-            self.in_hand.append(kept.due_at == IN_HAND)
+            self.in_flight.append(kept.due_at == IN_FLIGHT)
         self.rows += rows
 
 
@@ -76,14 +76,14 @@ def rows_whose_time_has_come_are_handed_over(rule: Any) -> None:
 def a_row_is_in_hand_in_the_store_before_it_is_handed_over(rule: Any) -> None:
     desk = Desk(rule, {3: [due("a")]})
     assert desk.refill() == ["a"]
-    assert desk.window.in_hand == [True]
+    assert desk.window.in_flight == [True]
     assert desk.refill() == ["a"]
 
 
 def the_result_of_a_handed_row_is_awaited(rule: Any) -> None:
     desk = Desk(rule, {3: [due("a")], 8: [due("c")]})
     desk.refill()
-    assert [len(partition.settlements._in_hand) for partition in desk.partitions] == [1, 1]
+    assert [len(partition.settlements._in_flight) for partition in desk.partitions] == [1, 1]
 
 
 def no_more_rows_than_the_writer_takes(rule: Any) -> None:
@@ -141,7 +141,7 @@ def the_wait_ends_when_the_next_row_is_due(rule: Any) -> None:
     assert Desk(rule, {}).wait_s() == 5.0
     assert Desk(rule, {3: [due("a", 3 * SECOND)], 8: [due("c", 4 * SECOND)]}).wait_s() == 3.0
     assert Desk(rule, {3: [due("a", 9 * SECOND)]}).wait_s() == 5.0
-    assert Desk(rule, {3: [state("a", due=IN_HAND)]}).wait_s() == 5.0
+    assert Desk(rule, {3: [state("a", due=IN_FLIGHT)]}).wait_s() == 5.0
 
 
 def a_row_that_is_due_is_waited_for_a_moment_and_longer_without_room(rule: Any) -> None:
@@ -176,9 +176,9 @@ PUT: Final = "self._store.put_many(number, map(Change, states, handed))"
 CACHED: Final = "{} if OF_THE_CODE.issuperset(fields.values()) else None"
 
 MUTANTS: Final = [
-    Mutant("in hand in nobody's account", PUT, "pass",
+    Mutant("in flight in nobody's account", PUT, "pass",
            "a_row_is_in_hand_in_the_store_before_it_is_handed_over"),
-    Mutant("handed over before it is in hand", PUT, "self.submit(numbers[number], handed, now)\n"
+    Mutant("handed over before it is in flight", PUT, "self.submit(numbers[number], handed, now)\n"
            f"            {PUT}\n            continue",
            "a_row_is_in_hand_in_the_store_before_it_is_handed_over"),
     Mutant("the writer has room for all", "now, room, numbers", "now, 10**9, numbers",

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from processor.core.breaker import BreakerRules
-from processor.core.events import IN_HAND, DeliveryEvent, MessageState, Outcome
+from processor.core.events import IN_FLIGHT, DeliveryEvent, MessageState, Outcome
 from processor.core.plan import Plan
 from processor.core.report.fields import Oddities
 from processor.core.settle import Settled
@@ -79,7 +79,7 @@ class Desk:
 
 
 def sent(name: str) -> MessageState:
-    return state(name, due=IN_HAND)
+    return state(name, due=IN_FLIGHT)
 
 
 def event(code: int, name: str = "m") -> DeliveryEvent:

@@ -1,4 +1,4 @@
-"""Rows in hand and settlements to be published, of one partition."""
+"""Rows in flight and settlements to be published, of one partition."""
 
 from __future__ import annotations
 
@@ -190,9 +190,9 @@ TAKEN: Final = "if held is None or held[0].version != result.version:"
 SUPERSEDED: Final = "superseded=message_id in self._superseded"
 
 MUTANTS: Final = [
-    Mutant("every version is the one in hand", TAKEN, "if held is None:",
+    Mutant("every version is the one in flight", TAKEN, "if held is None:",
            "a_result_of_another_version_leaves_the_row_in_hand"),
-    Mutant("a settled row stays in hand", "del self._in_hand[result.message_id]", "pass",
+    Mutant("a settled row stays in flight", "del self._in_flight[result.message_id]", "pass",
            "a_settled_row_is_out_of_hand"),
     Mutant("all is read back", "verified=verified", "verified=True",
            "a_doubt_that_is_old_enough_is_ended_by_reading_back"),
@@ -204,7 +204,7 @@ MUTANTS: Final = [
            "what_a_newer_version_waits_for_is_urgent_once"),
     Mutant("put off, and superseded for ever", "self._superseded.discard(result.message_id)",
            "pass", "what_was_put_off_is_urgent_no_more"),
-    Mutant("settled already, and superseded", "message_id in self._in_hand)", "True)",
+    Mutant("settled already, and superseded", "message_id in self._in_flight)", "True)",
            "what_was_settled_already_is_not_superseded"),
     Mutant("the last to wait dates the others", "if self.oldest_at is None:", "if True:",
            "the_first_to_wait_dates_the_others"),

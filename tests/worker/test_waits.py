@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from processor.ports import OwedCount
-from processor.worker.telemetry import DOUBT_EVERY_S, Waits
+from processor.worker.telemetry import DOUBT_EVERY_S, IdleReasons
 from tests.support.log_lines import line_of
 
 NEXT_DUE_MS = 1_700_000_660_000
@@ -21,7 +21,7 @@ def _at_info(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_join_that_takes_long_is_told_every_quarter_of_a_minute(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    waits = Waits()
+    waits = IdleReasons()
     for second in range(60):
         waits.joining(1_000.0 + second, joined=False)
     assert [vars(record)["for_s"] for record in caplog.records] == [5, 20, 35, 50]
@@ -31,7 +31,7 @@ def test_a_join_that_takes_long_is_told_every_quarter_of_a_minute(
 
 
 def test_a_join_that_takes_a_moment_is_no_news(caplog: pytest.LogCaptureFixture) -> None:
-    waits = Waits()
+    waits = IdleReasons()
     for second in range(60):
         waits.joining(1_000.0 + second, joined=second % 5 > 0)
     assert caplog.records == []
@@ -40,7 +40,7 @@ def test_a_join_that_takes_a_moment_is_no_news(caplog: pytest.LogCaptureFixture)
 def test_rows_in_doubt_are_told_with_the_time_at_which_the_next_is_read_back(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    waits = Waits()
+    waits = IdleReasons()
     for second in range(round(3 * DOUBT_EVERY_S)):
         waits.owing(1_000.0 + second, OwedCount(2, 1, in_doubt=3), NEXT_DUE_MS)
     assert len(caplog.records) == 3
@@ -58,5 +58,5 @@ def test_rows_in_doubt_are_told_with_the_time_at_which_the_next_is_read_back(
 def test_what_is_being_written_is_no_wait(
     owed: OwedCount, next_due_ms: int | None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    Waits().owing(1_000.0, owed, next_due_ms)
+    IdleReasons().owing(1_000.0, owed, next_due_ms)
     assert caplog.records == []

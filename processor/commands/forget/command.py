@@ -24,8 +24,8 @@ def forget(config: str | None, message_id: str) -> int:
     except Rejected as rejected:
         raise ConfigError(f"MESSAGE_ID: {rejected}") from None
     kafka = settings.kafka
-    house = topics(settings)
-    status, events = house.find(kafka.status_topic), house.find(kafka.events_topic)
+    kafka_topics = topics(settings)
+    status, events = kafka_topics.find(kafka.status_topic), kafka_topics.find(kafka.events_topic)
     partitions = status.partitions
     if events.partitions != partitions:
         raise ConfigError("the topics' partitions are not equal: see processor check")

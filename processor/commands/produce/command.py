@@ -18,7 +18,7 @@ from processor.config.settings import DAY_S, Settings
 from processor.errors import ConfigError
 from processor.kafka.avro.registry import prefix_for
 from processor.kafka.avro.schemas import schema_text
-from processor.kafka.client.error_log import Troubles
+from processor.kafka.client.error_log import ErrorLog
 from processor.kafka.client.options import built, producer_options
 from processor.kafka.client.producer import batching
 from processor.runtime.clock import SystemClock
@@ -52,7 +52,7 @@ def _send(stream: BinaryIO, settings: Settings, *, keep_time: bool) -> Summary:
     producer = built(
         Producer,
         # Java's partitioner: a message whose other reports came from there stays in one partition.
-        {"partitioner": "murmur2_random", "error_cb": Troubles("send events").tell}
+        {"partitioner": "murmur2_random", "error_cb": ErrorLog("send events").tell}
         | producer_options(kafka.bootstrap_servers, kafka.options)
         | batching(kafka.options, events.max_bytes),
     )

@@ -37,8 +37,8 @@ def rekey(
     set_up_logging(settings.log.level, settings.log.format)
     keyed_topic = settings.kafka.events_topic
     _refuse_ours(settings.kafka, raw_topic, group)
-    house = topics(settings)
-    raw, keyed = house.find(raw_topic), house.find(keyed_topic)
+    kafka_topics = topics(settings)
+    raw, keyed = kafka_topics.find(raw_topic), kafka_topics.find(keyed_topic)
     check_target(keyed)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

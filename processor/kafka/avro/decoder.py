@@ -1,7 +1,7 @@
 """Raw records of the events topic -> events.
 
 What a schema needs is prepared once and found by the bytes that name it. Values
-are read by the schema's straight reader where that can, and by fastavro where it can't.
+are read by the schema's fast reader where that can, and by fastavro where it can't.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastavro import schemaless_reader
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import Normalise, Oddities, ReportRules, compile_normaliser
 from processor.errors import Rejected, Rejection
-from processor.kafka.avro.event_reader import NOT_STRAIGHT, Straight, compile_straight
+from processor.kafka.avro.event_reader import NEEDS_FASTAVRO, FastReader, compile_reader
 from processor.kafka.avro.framing import (
     CONFLUENT_SIZE,
     SINGLE_OBJECT_SIZE,
@@ -33,7 +33,7 @@ from processor.ports import RawRecord
 
 MAX_BAD_SCHEMAS: Final = 1_000  # remembered, so as not to parse them for every record
 
-_Reader = tuple[Straight, WriterSchema, Normalise]
+_Reader = tuple[FastReader, WriterSchema, Normalise]
 
 
 class _Readers:
@@ -87,9 +87,9 @@ class _Readers:
         return source
 
     def _compile(self, writer: WriterSchema) -> _Reader:
-        straight = compile_straight(writer.parsed, self._used) or _never
+        fast_read = compile_reader(writer.parsed, self._used) or _never
         normalise = compile_normaliser(self._rules, self._stats, writer.present, writer.units)
-        return straight, writer, normalise
+        return fast_read, writer, normalise
 
 
 class AvroDecoder:
@@ -137,11 +137,11 @@ class AvroDecoder:
                 reader = None if self._headed else readers.get(value[:size])
                 if reader is None:
                     reader, size = self._find(record, value)
-                straight, schema, normalise = reader
+                fast_read, schema, normalise = reader
                 report: Any
                 try:
-                    report, end = straight(value, size)
-                except NOT_STRAIGHT:
+                    report, end = fast_read(value, size)
+                except NEEDS_FASTAVRO:
                     report, end = None, -1
                 if end != len(value):
                     report = _read(value, size, schema)
@@ -187,7 +187,7 @@ def _not_asked_for() -> RegisteredSchema:
 
 
 def _never(_value: bytes, _begin: int) -> tuple[dict[str, Any], int]:
-    """The straight reader of a schema that has none."""
+    """The fast reader of a schema that has none."""
     raise ValueError
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any, Final
 
-Straight = Callable[[bytes, int], tuple[dict[str, Any], int]]
+FastReader = Callable[[bytes, int], tuple[dict[str, Any], int]]
 """(value, where its record begins) -> (the wanted fields, where it ended)."""
 
-NOT_STRAIGHT: Final = (IndexError, ValueError)
-"""What a straight reader raises where fastavro has to look (UnicodeDecodeError is a ValueError)."""
+NEEDS_FASTAVRO: Final = (IndexError, ValueError)
+"""What a fast reader raises where fastavro has to look (UnicodeDecodeError is a ValueError)."""
 
 MAX_DEPTH: Final = 8  # of nested types; a recursive schema would go on for ever
 MAX_LINES: Final = 5_000  # types that are used again are written again, and again within those
@@ -27,7 +27,7 @@ class UnsupportedError(Exception):
     """The schema is not for this: fastavro reads all its values."""
 
 
-def compile_straight(parsed: Any, wanted: Collection[str]) -> Straight | None:
+def compile_reader(parsed: Any, wanted: Collection[str]) -> FastReader | None:
     """A reader for records of a schema parsed by fastavro; None: there can't be one.
 
     Only the wanted fields are in what it returns.
@@ -57,11 +57,11 @@ class _Source:
             raise UnsupportedError
         self._lines.append("    " * self._indent + line)
 
-    def function(self) -> Straight:
+    def function(self) -> FastReader:
         text = "\n".join(["def read(b, p):", "    end = len(b)", *self._lines])
         # The text is made here, of names that we count; what a schema names is in it as repr().
-        exec(compile(text, "<straight reader>", "exec"), self._globals)  # noqa: S102
-        read: Straight = self._globals["read"]
+        exec(compile(text, "<fast reader>", "exec"), self._globals)  # noqa: S102
+        read: FastReader = self._globals["read"]
         return read
 
     # -- what each type's bytes look like (Avro specification, "Binary encoding") --------------

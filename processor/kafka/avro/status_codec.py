@@ -21,7 +21,7 @@ from processor.kafka.avro.framing import (
     single_object_prefix,
 )
 from processor.kafka.avro.registry import RegisteredSchema, Registry
-from processor.kafka.avro.status_reader import NOT_STRAIGHT, read_status
+from processor.kafka.avro.status_reader import NEEDS_FASTAVRO, read_status
 from processor.kafka.avro.status_writer import status_bytes
 from processor.kafka.avro.writer_schema import BROKEN, parse_reader, parse_writer
 
@@ -76,7 +76,7 @@ class StatusCodec:
         if prefix in self._own:
             try:
                 return read_status(value, len(prefix))
-            except NOT_STRAIGHT:
+            except NEEDS_FASTAVRO:
                 return _by_fastavro(value, len(prefix), schemas)
         return _by_fastavro(value, len(prefix), schemas)
 

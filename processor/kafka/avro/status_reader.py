@@ -20,7 +20,7 @@ from processor.core.codes import CODES
 from processor.core.events import MessageState, Outcome
 from processor.kafka.avro.status_writer import long, text
 
-NOT_STRAIGHT: Final = (IndexError, KeyError, ValueError, struct.error)
+NEEDS_FASTAVRO: Final = (IndexError, KeyError, ValueError, struct.error)
 """What `read_status` raises where fastavro has to look (UnicodeDecodeError is a ValueError)."""
 
 _MORE: Final = 0x80  # set in every byte of a number but its last
@@ -74,7 +74,7 @@ _REST: Final = _Rest()
 
 
 def read_status(b: bytes, p: int) -> MessageState:
-    """The state in a value, whose record begins at `p`. Raises one of NOT_STRAIGHT."""
+    """The state in a value, whose record begins at `p`. Raises one of NEEDS_FASTAVRO."""
     low, rest, time = _LOW, _REST, _time
     size = b[p]
     start, p = p + 1, p + 1 + (size >> 1)

@@ -31,7 +31,7 @@ NEEDS_SOMEONE: Final = frozenset(
 )
 
 
-class Troubles:
+class ErrorLog:
     """Of one client. `purpose`: what it is there for, as in "read events"."""
 
     def __init__(self, purpose: str, monotonic_s: Callable[[], float] = time.monotonic) -> None:

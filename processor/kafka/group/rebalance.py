@@ -23,14 +23,14 @@ _MOVING: Final = frozenset(
 )
 
 
-class Calm:
+class RebalanceWatch:
     """Asks about one group."""
 
     def __init__(self, bootstrap_servers: str, options: Options, group_id: str) -> None:
         self._admin = built(AdminClient, connection(bootstrap_servers, options))
         self._group_id = group_id
 
-    def is_there(self) -> bool:
+    def is_settled(self) -> bool:
         """Whether the group is not moving anything; also where nobody tells."""
         asked = self._admin.describe_consumer_groups(
             [self._group_id], request_timeout=REQUEST_TIMEOUT_S

@@ -1,4 +1,4 @@
-"""The straight reader is a shortcut: whatever it accepts, fastavro reads the same."""
+"""The fast reader is a shortcut: whatever it accepts, fastavro reads the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor.kafka.avro.event_reader import MAX_BRANCHES, NOT_STRAIGHT, Straight, compile_straight
+from processor.kafka.avro.event_reader import (
+    MAX_BRANCHES,
+    NEEDS_FASTAVRO,
+    FastReader,
+    compile_reader,
+)
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.writer_schema import BROKEN, parse_writer
 from tests.support.rules import READING
@@ -89,8 +94,8 @@ def named(schema: Any, count: list[int] | None = None) -> Any:
     return again
 
 
-def straight(schema: Any, wanted: Any = WANTED) -> Straight:
-    compiled = compile_straight(schema, wanted)
+def straight(schema: Any, wanted: Any = WANTED) -> FastReader:
+    compiled = compile_reader(schema, wanted)
     assert compiled is not None
     return compiled
 
@@ -101,11 +106,11 @@ def encoded(schema: Any, value: Any) -> bytes:
     return stream.getvalue()
 
 
-def check(read: Straight, schema: Any, raw: bytes) -> bool:
-    """Whether the straight reader accepts it; then fastavro must, with the same values."""
+def check(read: FastReader, schema: Any, raw: bytes) -> bool:
+    """Whether the fast reader accepts it; then fastavro must, with the same values."""
     try:
         report, end = read(raw, 0)
-    except NOT_STRAIGHT:
+    except NEEDS_FASTAVRO:
         return False
     if end != len(raw):
         return False
@@ -187,4 +192,4 @@ def test_what_it_is_not_for_is_left_to_fastavro(schema: Any) -> None:
     if isinstance(schema, dict) and "name" in schema:
         schema = {"type": "record", "name": "R", "fields": [schema]}
     parsed = parse_schema(json.loads(json.dumps(schema)))
-    assert compile_straight(parsed, WANTED) is None
+    assert compile_reader(parsed, WANTED) is None

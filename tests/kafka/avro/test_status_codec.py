@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processor.core.codes import CODES
-from processor.core.events import IN_HAND, MessageState, Outcome
+from processor.core.events import IN_FLIGHT, MessageState, Outcome
 from processor.errors import Rejected
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.status_codec import StatusCodec
@@ -96,7 +96,7 @@ def test_others_read_times_as_times() -> None:
 
 
 def test_the_owners_notes_are_not_part_of_it() -> None:
-    noted = STATE._replace(due_at=IN_HAND, doubt_at=NOW)
+    noted = STATE._replace(due_at=IN_FLIGHT, doubt_at=NOW)
     assert CODEC.encode(noted) == CODEC.encode(STATE)
 
 

@@ -13,7 +13,7 @@ from processor.core.events import MessageState, Outcome
 from processor.errors import Rejected
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.status_codec import StatusCodec
-from processor.kafka.avro.status_reader import NOT_STRAIGHT, read_status
+from processor.kafka.avro.status_reader import NEEDS_FASTAVRO, read_status
 from processor.kafka.avro.status_writer import status_bytes
 from tests.kafka.avro.avro_kit import NOW, STATUS_SCHEMA
 
@@ -59,7 +59,7 @@ def straight(value: bytes, start: int) -> MessageState | None:
     """None: the short way is not for this."""
     try:
         return read_status(value, start)
-    except NOT_STRAIGHT:
+    except NEEDS_FASTAVRO:
         return None
 
 
