@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import re
+from collections import Counter
 from typing import Any
 
 import hypothesis
@@ -48,3 +50,18 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Any:
 
 def pytest_timeout_cancel_timer(item: pytest.Item) -> None:
     faulthandler.cancel_dump_traceback_later()
+
+
+SIDES = re.compile(r"tests/contracts/.*\[(simulated|memory|kafka|sandbox|lmdb|registry)\b")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many contracts each side has kept: the fakes of the simulation, and the real parts."""
+    kept = Counter(
+        side[1]
+        for report in terminalreporter.getreports("passed")
+        if report.when == "call" and (side := SIDES.search(report.nodeid))
+    )
+    if kept:
+        counts = ", ".join(f"{side} {count}" for side, count in sorted(kept.items()))
+        terminalreporter.write_line(f"contracts kept: {counts}")
