@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, Producer, TopicPartition
 
 from processor.kafka.headers import UNREADABLE
 from processor.sandbox.traffic.generator import Report, Traffic
@@ -15,6 +15,7 @@ from processor.sandbox.traffic.oracle import expected
 from tests.integration.kit import PATIENCE_S, Broker
 from tests.integration.ledger import Ledger
 from tests.integration.stage import Stage, past_traffic, wait
+from tests.support.patience import Patience
 from tests.support.raw_headers import produce_raw
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -63,9 +64,14 @@ class Raw:
     def copied(self) -> int:
         """How far the group has come."""
         config = {"bootstrap.servers": self._stage.bootstrap_servers, "group.id": self.group}
+        places = [TopicPartition(self.name, partition) for partition in range(RAW_PARTITIONS)]
+        limit = Patience(PATIENCE_S)
         with Consumer(config) as consumer:
-            places = [TopicPartition(self.name, partition) for partition in range(RAW_PARTITIONS)]
-            return sum(max(0, p.offset) for p in consumer.committed(places, PATIENCE_S))
+            while True:
+                try:
+                    return sum(max(0, p.offset) for p in consumer.committed(places, PATIENCE_S))
+                except KafkaException:  # the group's coordinator is yet to be elected, or to load
+                    assert not limit.is_over()
 
 
 def number_of(message: Message) -> int:
