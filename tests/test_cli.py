@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from processor.cli import main
+from processor.commands.exit_codes import EXIT_WRONG
 from processor.config.schema import known_settings
+from processor.errors import StopProcessing
 
 
 def test_codes_prints_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,3 +147,26 @@ def test_it_runs_as_a_module() -> None:
         [sys.executable, "-m", "processor", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("0.")
+
+
+def test_run_gives_the_signals_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever calls it from a program goes on, and was ended by its next Ctrl-C."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    settings = {
+        "KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "SALESFORCE__ENDPOINT_URL": "http://127.0.0.1:1",
+        "SALESFORCE__CONSUMER_KEY": "key",
+        "SALESFORCE__CONSUMER_SECRET": "secret",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(f"PROCESSOR_{name}", value)
+    monkeypatch.setattr("processor.commands.run.prepare", _stopped)
+    assert main(["run"]) == EXIT_WRONG
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert (after, signal.set_wakeup_fd(-1)) == (before, -1)
+
+
+def _stopped() -> None:
+    raise StopProcessing("as told")

@@ -9,7 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -37,7 +38,8 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
     set_up_logging(settings.log.level, settings.log.format)
     log_uncaught()
     try:
-        return _run(settings, once=once, timeout_s=timeout_s)
+        with _stop_on_signals(settings.worker.shutdown_deadline_s) as stop:
+            return _run(settings, stop, once=once, timeout_s=timeout_s)
     except EXPECTED as error:
         if settings.log.format != "json":
             raise  # it is told as with any other command
@@ -45,8 +47,7 @@ def run(config: str | None, *, once: bool, timeout_s: float | None) -> int:
         return exit_code(error)
 
 
-def _run(settings: Settings, *, once: bool, timeout_s: float | None) -> int:
-    stop = _stop_on_signals(settings.worker.shutdown_deadline_s)
+def _run(settings: Settings, stop: threading.Event, *, once: bool, timeout_s: float | None) -> int:
     prepare()
     from processor.commands.compose import compose  # takes a while: signals are heard already
 
@@ -174,7 +175,8 @@ def _hurry_on(stop: threading.Event, hurry: Callable[[], None]) -> None:
     threading.Thread(target=wait, name="hurry", daemon=True).start()
 
 
-def _stop_on_signals(deadline_s: float) -> threading.Event:
+@contextmanager
+def _stop_on_signals(deadline_s: float) -> Iterator[threading.Event]:
     """Set by SIGTERM and SIGINT. What is not handed over by the deadline stays owed; a SIGINT
     after the first signal ends the process at once.
 
@@ -202,6 +204,7 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
                 timer.daemon = True
                 timer.start()
             stop.set()
+        os.close(reader)
 
     def give_up() -> None:
         log.error(
@@ -213,10 +216,16 @@ def _stop_on_signals(deadline_s: float) -> threading.Event:
         _end(EXIT_WRONG)
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
-    for number in _SIGNALS:
-        signal.signal(number, lambda _number, _frame: None)  # else it would end us by itself
-    signal.set_wakeup_fd(writer)
-    return stop
+    # Without a handler of its own, a signal would end us by itself.
+    before = {number: signal.signal(number, lambda _number, _frame: None) for number in _SIGNALS}
+    wakeup = signal.set_wakeup_fd(writer)
+    try:
+        yield stop
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+        os.close(writer)  # which ends the thread
 
 
 def _end(code: int) -> NoReturn:

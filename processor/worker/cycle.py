@@ -355,6 +355,7 @@ class Worker:
         room = self._dispatcher.room() if hand_over else 0
         read = [number for number, batch in batches.items() if batch]
         decoded = self._planner.decode(batches, self._p.clock.monotonic_s())
+        # Events that a throttle has cut off are among them, and count again when they are read.
         oddities = self._p.decoder.take_oddities()
         plans = self._planner.plans(decoded, expiring, flush=flush, now=now, room=room)
         positions = {number: self._assignment[number].position for number in batches}
