@@ -22,6 +22,7 @@ import requests
 from confluent_kafka import Consumer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
+from processor.commands.exit_codes import EXIT_UNAVAILABLE
 from processor.kafka.avro.registry import Registry
 from processor.kafka.outbox import Names
 from processor.runtime.clock import SystemClock
@@ -312,6 +313,10 @@ class Stage:
         processes = [self.start(name, **settings) for name in names]
 
         def shared() -> bool:
+            for place, process in enumerate(processes):
+                if process.exit_code() == EXIT_UNAVAILABLE:  # as whoever supervises it would
+                    self.processes.remove(process)
+                    processes[place] = self.start(names[place], **settings)
             dead = [(p.name, p.exit_code()) for p in processes if p.exit_code() is not None]
             assert not dead, f"ended at once: {dead}"
             shares = [len(p.partitions()) for p in processes if p.ready()]

@@ -110,7 +110,7 @@ class Program:
             self.outbox,
             self.store,
             writer,
-            SimMeter(exact=not world.weather.garbage),
+            SimMeter(exact=not (world.weather.garbage or world.weather.poison)),
             machine,
             claim,
             lease,
