@@ -16,9 +16,8 @@ import struct
 from struct import Struct
 from typing import Final
 
-from processor.core.codes import CODES
 from processor.core.events import MessageState, Outcome
-from processor.kafka.avro.status_writer import long, text
+from processor.kafka.avro.status_writer import KEYS, MEANINGS, long
 
 NEEDS_FASTAVRO: Final = (IndexError, KeyError, ValueError, struct.error)
 """What `read_status` raises where fastavro has to look (UnicodeDecodeError is a ValueError)."""
@@ -38,19 +37,8 @@ _LOW: Final = {
     for first in range(_MORE, 256, 2)  # the lowest bit is the sign
     for second in range(_MORE, 256)
 }
-_NUMBERS: Final = {text(str(number)): number for number in CODES}
-_BY_CODE: Final = {
-    long(code.number): (
-        code.number,
-        b"".join((
-            long(code.number),
-            text(code.category.value),
-            text(code.text),
-            b"\x01" if code.final else b"\x00",
-        )),
-    )
-    for code in CODES.values()
-}  # fmt: skip
+_NUMBERS: Final = {key: number for number, key in KEYS.items()}
+_BY_CODE: Final = {long(number): (number, meaning) for number, meaning in MEANINGS.items()}
 _OUTCOMES: Final = {outcome << 1: outcome for outcome in Outcome}
 
 _new_state: Final = tuple.__new__

@@ -54,8 +54,10 @@ def text(value: str) -> bytes:
     return long(len(raw)) + raw
 
 
-_KEYS: Final = {number: text(str(number)) for number in CODES}
-_MEANINGS: Final = {
+KEYS: Final = {number: text(str(number)) for number in CODES}
+"""A code -> its bytes as a key of the history."""
+
+MEANINGS: Final = {
     code.number: b"".join((
         long(code.number),
         text(code.category.value),
@@ -64,6 +66,7 @@ _MEANINGS: Final = {
     ))
     for code in CODES.values()
 }  # fmt: skip
+"""A code -> the bytes of itself, its category, its text, and whether it is final."""
 
 
 def status_bytes(prefix: bytes, state: MessageState) -> bytes:
@@ -79,12 +82,12 @@ def status_bytes(prefix: bytes, state: MessageState) -> bytes:
         long(account_at),
         text(task_id or ""),
         long(task_at),
-        _MEANINGS[code],
+        MEANINGS[code],
         long(history[code]),
         _SHORT[len(history) << 1],
     ]
     for seen, at in history.items():
-        parts += (_KEYS[seen], long(at))
+        parts += (KEYS[seen], long(at))
     parts += (
         b"\x00",
         long(version),
