@@ -415,7 +415,7 @@ class Worker:
 
     # -- what goes wrong ---------------------------------------------------------------------
 
-    def _begin(self, number: int, *, wipe: bool = False) -> Partition:
+    def _begin(self, number: int, *, wipe: bool = False) -> Restoration:
         ports = self._p
         restoration = Restoration(
             number,
@@ -427,8 +427,8 @@ class Worker:
             ports.claim,
             wipe=wipe,
         )
-        partition = self._assignment[number] = self._made(restoration)
-        return partition
+        self._assignment[number] = self._made(restoration)
+        return restoration
 
     def _made(self, restoration: Restoration) -> Partition:
         return Partition(restoration, self._rules, self._limits.breaker)
@@ -456,10 +456,8 @@ class Worker:
         self._p.source.pause(doubtful)
         self._let_go(doubtful)
         for each in doubtful:
-            partition = self._begin(each, wipe=not blocked)
-            if partition.restoration is not None:
-                now_s = self._p.clock.monotonic_s()
-                self._restorations.failed(partition.restoration, failure, now_s)
+            restoration = self._begin(each, wipe=not blocked)
+            self._restorations.failed(restoration, failure, self._p.clock.monotonic_s())
 
     def _start_over(self) -> None:
         """All partitions count as lost: a new producer, and join the group anew."""
