@@ -293,15 +293,27 @@ def _source(settings: Settings, facts: Facts) -> KafkaSource:
     if facts.events_topic_id:  # else the broker can't tell
         identities[kafka.events_topic] = facts.events_topic_id
         identities[kafka.status_topic] = facts.status_topic_id
+    return consumer(
+        kafka, kafka.group_id, kafka.events_topic, Expected(facts.partitions, identities)
+    )
+
+
+def consumer(kafka: Kafka, group_id: str, topic: str, expected: Expected) -> KafkaSource:
+    """A member of a group that reads a topic, which must be as expected."""
     return KafkaSource(
         kafka.bootstrap_servers,
-        kafka.group_id,
-        kafka.events_topic,
+        group_id,
+        topic,
         options=kafka.options,
         group_protocol=kafka.group_protocol,
         session_timeout_ms=kafka.session_timeout_ms,
-        expected=Expected(facts.partitions, identities),
+        expected=expected,
     )
+
+
+def names(kafka: Kafka) -> Names:
+    """The group, and the topics that are read and written."""
+    return Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic)
 
 
 def _claim(settings: Settings, facts: Facts, client: Client) -> Claim:
@@ -326,7 +338,7 @@ def _outbox(
         kafka.bootstrap_servers,
         source,
         codec,
-        Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic),
+        names(kafka),
         options=kafka.options,
         transactional_id=kafka.transactional_id,
         max_bytes=MaxBytes(facts.status_max_bytes, facts.dead_letter_max_bytes),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from processor.commands.compose import topics
+from processor.commands.compose import consumer, names, topics
 from processor.commands.forget.erasure import Forgetting, require_rest
 from processor.commands.loading import load
 from processor.core.report.fields import check_message_id
 from processor.errors import ConfigError, Rejected
-from processor.kafka.outbox import KafkaOutbox, MaxBytes, Names
+from processor.kafka.outbox import KafkaOutbox, MaxBytes
 from processor.kafka.restore import KeysOnly
-from processor.kafka.source import KafkaSource
 from processor.kafka.topics.watch import Expected
 from processor.runtime.logs import set_up_logging
 from processor.worker.claim import Claim
@@ -30,21 +29,12 @@ def forget(config: str | None, message_id: str) -> int:
     if events.partitions != partitions:
         raise ConfigError("the topics' partitions are not equal: see processor check")
     require_rest(kafka.bootstrap_servers, kafka.options, kafka.group_id)
-    source = KafkaSource(
-        kafka.bootstrap_servers,
-        kafka.group_id,
-        kafka.events_topic,
-        options=kafka.options,
-        group_protocol=kafka.group_protocol,
-        session_timeout_ms=kafka.session_timeout_ms,
-        expected=Expected(partitions),
-    )
-    names = Names(kafka.group_id, kafka.events_topic, kafka.status_topic, kafka.dead_letter_topic)
+    source = consumer(kafka, kafka.group_id, kafka.events_topic, Expected(partitions))
     outbox = KafkaOutbox(
         kafka.bootstrap_servers,
         source,
         KeysOnly(),
-        names,
+        names(kafka),
         options=kafka.options,
         transactional_id=kafka.transactional_id,
         max_bytes=MaxBytes(status.max_bytes),

@@ -8,7 +8,7 @@ import threading
 import uuid
 from random import SystemRandom
 
-from processor.commands.compose import connect_registry, decoder, topics
+from processor.commands.compose import connect_registry, consumer, decoder, topics
 from processor.commands.loading import load
 from processor.commands.rekey.copier import FirstLook, Rekey, check_target
 from processor.config.settings import Kafka, Settings
@@ -19,7 +19,6 @@ from processor.kafka.avro.registry import Registry
 from processor.kafka.client.producer import TransactionalProducer
 from processor.kafka.group.offsets import Offsets
 from processor.kafka.group.rivals import Rivals
-from processor.kafka.source import KafkaSource
 from processor.kafka.topics.rules import Found
 from processor.kafka.topics.watch import Expected
 from processor.kafka.transactions import Transactions
@@ -94,15 +93,7 @@ def _compose(
 ) -> Rekey:
     kafka = settings.kafka
     name = group or f"{kafka.group_id}-rekey"
-    source = KafkaSource(
-        kafka.bootstrap_servers,
-        name,
-        raw.name,
-        options=kafka.options,
-        group_protocol=kafka.group_protocol,
-        session_timeout_ms=kafka.session_timeout_ms,
-        expected=Expected(identities={raw.name: raw.identity}),
-    )
+    source = consumer(kafka, name, raw.name, Expected(identities={raw.name: raw.identity}))
     transactional_id = f"{name}-{uuid.uuid4()}"
     clock = SystemClock()
     transactions = Transactions(
