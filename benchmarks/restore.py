@@ -3,7 +3,7 @@
     python -m benchmarks.restore [--messages 1000000] [--partitions 1] [--tail 20000] [--runs 1]
 
 The statuses are written with the outbox's own codec, shuffled, and some of them several times,
-as in a log that is not yet compacted. Then the worker's own takeover reads them back from a real
+as in a log that is not yet compacted. Then the worker's own restoration reads them back from a real
 Apache Kafka into an empty store, in a process of its own; and once more after a tail was added,
 from that store's checkpoint. Prints one JSON object.
 """

@@ -25,24 +25,24 @@ from tests.kafka.avro.avro_kit import (
     EVENT_SCHEMA,
     NOW,
     STATUS_SCHEMA,
-    HandClock,
     Record,
     report,
     schema,
     write,
 )
+from tests.support.clocks import HandTurnedClock
 from tests.support.parts import GRACE_S, framed_decoder
 
 NOBODY = 2_000_000_000  # an id that no registry has given
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> HandTurnedClock:
+    return HandTurnedClock()
 
 
 @pytest.fixture
-def registry(registry_url: str, clock: HandClock) -> Iterator[Registry]:
+def registry(registry_url: str, clock: HandTurnedClock) -> Iterator[Registry]:
     registry = Registry.connect(registry_url, {}, clock, GRACE_S)
     yield registry
     registry.close()
@@ -116,7 +116,7 @@ class RegistryContract:
         assert event == DeliveryEvent("m", 402, NOW - 10, NOW, None, None)
 
     def test_an_unknown_id_is_rejected_alone(
-        self, registry: Registry, clock: HandClock, topic: str
+        self, registry: Registry, clock: HandTurnedClock, topic: str
     ) -> None:
         good = write(EVENT_SCHEMA, report(), registered(EVENT_SCHEMA, topic, registry))
         values = [good, confluent_prefix(NOBODY) + good[5:], b"\0\xff\xff\xff\xff" + good[5:], good]

@@ -10,7 +10,7 @@ from processor.kafka.group.offsets import LAG_STALE_S, LogEnds
 from processor.kafka.topics import watch as topic_watch
 from processor.kafka.topics.watch import GONE_GRACE_S, INTERVAL_S, TopicWatch
 from tests.integration.kit import Kafka, until
-from tests.support.status_log import HandTurnedClock
+from tests.support.clocks import HandTurnedClock
 
 pytestmark = pytest.mark.kafka
 

@@ -18,9 +18,9 @@ from processor.kafka import transactions as right
 from processor.kafka.client.producer import Dead, FencedOff, Moving, MustAbort
 from processor.kafka.group.rivals import FEW, QUICK_S, Rivals
 from processor.ports import Aborted, Committed, CommittedOffset, Fenced
+from tests.support.clocks import HandTurnedClock
 from tests.support.fenced_kafka import FencedKafka, FencedProducer
 from tests.support.mutants import Mutant
-from tests.support.status_log import HandTurnedClock
 
 READ: Final = {0: 5}
 WHOLE: Final = "begin produce offsets commit"

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from processor.cli import main
 from processor.errors import ConfigError
 from processor.runtime.http import Heartbeat, HttpServer
+from tests.support.clocks import HandTurnedClock
 from tests.support.patience import patient
 
 
@@ -142,16 +143,6 @@ def test_every_address_of_the_machine_can_be_listened_on(
 
 def test_a_server_that_was_not_started_can_be_closed() -> None:
     HttpServer("127.0.0.1", 0, CollectorRegistry(), *[lambda: (True, "")] * 2).close()
-
-
-class HandTurnedClock:
-    seconds = 100.0
-
-    def now_ms(self) -> int:
-        return 0
-
-    def monotonic_s(self) -> float:
-        return self.seconds
 
 
 def test_the_heart_has_stopped_when_the_loop_has_not_turned_for_the_limit() -> None:

@@ -29,9 +29,10 @@ from processor.store.faults import outlook
 from processor.worker.claim import Claim
 from processor.worker.restoration import LONGEST_WAIT_S, Restoration, Restorations
 from tests.store.test_store import fill, make
+from tests.support.clocks import HandTurnedClock
 from tests.support.rules import RULES
 from tests.support.states import settled
-from tests.support.status_log import HandTurnedClock, StatusLog
+from tests.support.status_log import StatusLog
 
 ROOT = Path(__file__).parents[2]
 PAGE: Final = 4096

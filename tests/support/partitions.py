@@ -9,7 +9,7 @@ from processor.core.due import Rules
 from processor.ports import Position
 from processor.worker.partition import Assignment, Partition
 from processor.worker.restoration import Restoration
-from tests.support.status_log import HandTurnedClock
+from tests.support.clocks import HandTurnedClock
 
 
 def restoring(number: int, rules: Rules, breaker: BreakerRules | None = None) -> Partition:

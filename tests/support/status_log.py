@@ -1,4 +1,4 @@
-"""A status topic's partition and its committed position, in memory: what a takeover reads."""
+"""A status topic's partition and its committed position, in memory: what a restoration reads."""
 
 from __future__ import annotations
 
@@ -6,21 +6,8 @@ from processor.core.events import MessageState
 from processor.ports import CommittedOffset, Restored
 
 
-class HandTurnedClock:
-    """Implements `ports.Clock`."""
-
-    def __init__(self, seconds: float = 1_000.0) -> None:
-        self.seconds = seconds
-
-    def now_ms(self) -> int:
-        return 1_700_000_000_000 + round(self.seconds * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.seconds
-
-
 class StatusLog:
-    """As much of `ports.Source` and `ports.Outbox` as a takeover needs."""
+    """As much of `ports.Source` and `ports.Outbox` as a restoration needs."""
 
     def __init__(self, states: list[MessageState]) -> None:
         self.states = states

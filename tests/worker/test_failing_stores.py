@@ -16,11 +16,12 @@ from processor.worker.restoration import (
     Restoration,
     Restorations,
 )
+from tests.support.clocks import HandTurnedClock
 from tests.support.log_lines import line_of
 from tests.support.memory_store import MemoryStore
 from tests.support.rules import RULES
 from tests.support.states import settled
-from tests.support.status_log import HandTurnedClock, StatusLog
+from tests.support.status_log import StatusLog
 
 HOUR_S = 3_600
 TURN_S = 0.5

@@ -10,8 +10,8 @@ import pytest
 from processor.core.mark import Identity, Mark
 from processor.worker import lease as right
 from processor.worker.claim import Claim
+from tests.support.clocks import HandTurnedClock
 from tests.support.mutants import Mutant
-from tests.support.status_log import HandTurnedClock
 
 LEASE_S: Final = 30.0
 

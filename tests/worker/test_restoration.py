@@ -30,7 +30,7 @@ OURS = Identity("group", "", "statuses", "events")
 
 
 class Log:
-    """A status partition that has been read. Implements what a takeover needs of its ports."""
+    """A status partition that has been read. Implements what a restoration needs of its ports."""
 
     def __init__(self, *steps: Changes) -> None:
         self.steps = list(steps)
@@ -58,15 +58,15 @@ def store(tmp_path: Path) -> Iterator[LmdbStore]:
     store.close(0)
 
 
-def take_over(store: LmdbStore, log: Log) -> Restoration:
+def restored_from(store: LmdbStore, log: Log) -> Restoration:
     ports: Any = log
-    takeover = Restoration(
+    restoration = Restoration(
         0, ports, ports, store, StoppedClock(NOW), RULES, Claim("group", "statuses", "events")
     )
     for _ in range(1 + len(log.steps)):
-        if (position := takeover.step()) is not None:
+        if (position := restoration.step()) is not None:
             assert position == Position(7, NOW)
-            return takeover
+            return restoration
     raise AssertionError("it never came to running")
 
 
@@ -97,8 +97,8 @@ def test_a_status_that_the_store_cannot_hold_is_skipped_and_the_others_are_not(
     assert store.unfit(key, unfit) == reason
     log = Log([("first", GOOD[0]), (key, unfit), ("last", GOOD[1])], [])
     with caplog.at_level(logging.ERROR):
-        takeover = take_over(store, log)
-    assert takeover.unusable == {reason: 1}
+        restoration = restored_from(store, log)
+    assert restoration.unusable == {reason: 1}
     assert log.restores == 1
     assert sorted(row.message_id for row in store.owed_rows(0)) == ["first", "last"]
     [record] = caplog.records
@@ -112,6 +112,6 @@ def test_a_status_that_was_erased_since_is_no_error(
     for key in ("m", "m" * 512):
         unfit = state(key)._replace(task_id="t" * 70_000)
         changes: Changes = [("first", GOOD[0]), (key, unfit), (key, None), ("last", GOOD[1])]
-        assert not take_over(store, Log(changes)).unusable
+        assert not restored_from(store, Log(changes)).unusable
     assert store.count() == 2
     assert not caplog.records

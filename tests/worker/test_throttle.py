@@ -14,9 +14,9 @@ from processor.errors import Rejection
 from processor.ports import Position, RawRecord, Source
 from processor.worker.partition import Assignment, Partition
 from processor.worker.reader import Reader
+from tests.support.clocks import HandTurnedClock
 from tests.support.partitions import restoring
 from tests.support.rules import RULES
-from tests.support.status_log import HandTurnedClock
 
 EVENT = DeliveryEvent("m", 200, 1, 0, "T", None)
 TURN_S = 0.5

@@ -44,19 +44,6 @@ class Record(NamedTuple):
         return (1, self.time)
 
 
-class HandClock:
-    """Time that moves when it is told to."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.seconds
-
-
 def report(**changes: Any) -> dict[str, Any]:
     """A value of delivery_event.avsc; `...` takes a field away."""
     fields = {

@@ -22,7 +22,8 @@ from processor.kafka.avro.registry import (
     UNKNOWN_FOR_S,
     Registry,
 )
-from tests.kafka.avro.avro_kit import EVENT_SCHEMA, HandClock, Record, report, write
+from tests.kafka.avro.avro_kit import EVENT_SCHEMA, Record, report, write
+from tests.support.clocks import HandTurnedClock
 from tests.support.parts import GRACE_S, framed_decoder
 
 ONCE = {"max.retries": 0, "timeout": 2}
@@ -74,12 +75,12 @@ def server() -> Iterator[Answers]:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> HandTurnedClock:
+    return HandTurnedClock()
 
 
 @pytest.fixture
-def registry(server: Answers, clock: HandClock) -> Iterator[Registry]:
+def registry(server: Answers, clock: HandTurnedClock) -> Iterator[Registry]:
     registry = Registry.connect(server.url(), ONCE, clock, GRACE_S)
     yield registry
     registry.close()
@@ -131,7 +132,7 @@ def judge(registry: Registry, schema_id: int) -> str:
 
 
 def test_a_late_replica_costs_no_event(
-    server: Answers, registry: Registry, clock: HandClock
+    server: Answers, registry: Registry, clock: HandTurnedClock
 ) -> None:
     server.say(404, MISSING)
     decoder = framed_decoder(registry)
@@ -148,7 +149,7 @@ def test_a_late_replica_costs_no_event(
 
 
 def test_after_the_grace_an_id_is_given_up_and_asked_for_again_now_and_then(
-    server: Answers, registry: Registry, clock: HandClock
+    server: Answers, registry: Registry, clock: HandTurnedClock
 ) -> None:
     server.say(404, MISSING)
     assert judge(registry, 7) == "wait"
@@ -166,7 +167,7 @@ def test_after_the_grace_an_id_is_given_up_and_asked_for_again_now_and_then(
 
 
 def test_ids_that_are_no_ids_stop_everything_once_and_not_each_time(
-    server: Answers, registry: Registry, clock: HandClock
+    server: Answers, registry: Registry, clock: HandTurnedClock
 ) -> None:
     server.say(404, MISSING)
     waited = 0.0
@@ -180,7 +181,7 @@ def test_ids_that_are_no_ids_stop_everything_once_and_not_each_time(
     assert judge(registry, 99) == "wait"
 
 
-def test_no_grace_is_given_where_it_is_set_to_none(server: Answers, clock: HandClock) -> None:
+def test_no_grace_is_given_where_it_is_set_to_none(server: Answers, clock: HandTurnedClock) -> None:
     server.say(404, MISSING)
     registry = Registry.connect(server.url(), ONCE, clock, grace_s=0)
     assert judge(registry, 7) == "unknown_schema"
@@ -188,7 +189,7 @@ def test_no_grace_is_given_where_it_is_set_to_none(server: Answers, clock: HandC
 
 
 def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to_its_end(
-    server: Answers, registry: Registry, clock: HandClock
+    server: Answers, registry: Registry, clock: HandTurnedClock
 ) -> None:
     """Each is a bare value whose first field is empty: it begins as a framed one does."""
     server.say(404, MISSING)
@@ -211,7 +212,7 @@ def test_a_batch_of_broken_events_makes_a_bounded_number_of_lookups_and_comes_to
 
 
 def test_what_is_remembered_of_ids_that_were_given_up_is_bounded(
-    server: Answers, registry: Registry, clock: HandClock
+    server: Answers, registry: Registry, clock: HandTurnedClock
 ) -> None:
     server.say(404, MISSING)
     registry._grace_ends_s = clock.seconds  # it is over
@@ -330,14 +331,14 @@ def test_an_answer_without_a_schema_is_not_kept(server: Answers, registry: Regis
     assert registry.schema(7).text == EVENT_SCHEMA
 
 
-def test_nobody_there_is_unavailable(clock: HandClock) -> None:
+def test_nobody_there_is_unavailable(clock: HandTurnedClock) -> None:
     registry = Registry.connect("http://127.0.0.1:1", ONCE, clock, GRACE_S)
     with pytest.raises(Unavailable, match="Schema Registry"):
         registry.schema(7)
     registry.close()
 
 
-def test_silence_is_unavailable(server: Answers, clock: HandClock) -> None:
+def test_silence_is_unavailable(server: Answers, clock: HandTurnedClock) -> None:
     class Silent(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.rfile.read()  # until the client has hung up
@@ -353,12 +354,12 @@ def test_silence_is_unavailable(server: Answers, clock: HandClock) -> None:
 
 
 @pytest.mark.parametrize("options", [{"no.such.option": 1}, {"timeout": 1, "max.retries": "x"}])
-def test_bad_options_are_a_config_error(options: dict[str, object], clock: HandClock) -> None:
+def test_bad_options_are_a_config_error(options: dict[str, object], clock: HandTurnedClock) -> None:
     with pytest.raises(ConfigError, match="Schema Registry"):
         Registry.connect("http://127.0.0.1:1", options, clock, GRACE_S)
 
 
-def test_a_bad_url_is_a_config_error(clock: HandClock) -> None:
+def test_a_bad_url_is_a_config_error(clock: HandTurnedClock) -> None:
     with pytest.raises(ConfigError, match="Invalid url"):
         Registry.connect("ftp://example.com", {}, clock, GRACE_S)
 

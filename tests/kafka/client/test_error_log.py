@@ -9,8 +9,8 @@ from confluent_kafka import KafkaError
 
 from processor.kafka.client import error_codes
 from processor.kafka.client.error_log import ErrorLog
+from tests.support.clocks import HandTurnedClock
 from tests.support.log_lines import line_of
-from tests.support.status_log import HandTurnedClock
 
 GONE = KafkaError(error_codes.TRANSPORT, "connection refused")
 FORBIDDEN = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not yours")

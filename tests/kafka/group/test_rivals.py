@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from processor.kafka.group.rivals import LONGEST_WAIT_S, QUICK_S, Rivals
-from tests.support.status_log import HandTurnedClock
+from tests.support.clocks import HandTurnedClock
 
 NAME = "processor-0"
 HOUR_S = 3_600.0

@@ -21,9 +21,9 @@ from processor.sandbox.servers.broker import InProcessBroker, TopicNames
 from processor.sandbox.traffic.generator import Mix, Poison, Report, Traffic
 from processor.sandbox.traffic.oracle import REASONS
 from processor.sandbox.traffic.producer import Encoders, TaskMaker, main, pace
+from tests.kafka.avro.avro_kit import Record
 from tests.support.parts import framed_decoder
 from tests.support.patience import Patience, patient
-from tests.support.raw_record import Raw
 
 TOPIC = "events"
 
@@ -68,7 +68,7 @@ def test_it_produces_until_told_to_stop_and_makes_the_tasks_first(broker: InProc
         decoder = framed_decoder()
         events = [
             e
-            for e in decoder.decode([Raw(m.value(), m.timestamp()[1]) for m in messages])
+            for e in decoder.decode([Record(m.value(), m.timestamp()[1]) for m in messages])
             if isinstance(e, DeliveryEvent)
         ]
         named = {task_id_18(e.task_id) for e in events if e.task_id is not None}
@@ -111,7 +111,7 @@ def test_with_a_registry_every_poison_can_be_made_and_is_rejected_for_its_reason
     traffic = Traffic(60, seed=7, mix=Mix(poisoned=0.5, poisons=encoders.poisons))
     seen = set()
     for report in traffic:
-        (outcome,) = decoder.decode([Raw(encoders.value(report), report.timestamp_ms)])
+        (outcome,) = decoder.decode([Record(encoders.value(report), report.timestamp_ms)])
         seen.add(report.poison)
         if report.poison is None:
             assert isinstance(outcome, DeliveryEvent)

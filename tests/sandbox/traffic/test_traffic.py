@@ -32,8 +32,8 @@ from processor.sandbox.traffic.oracle import (
     replay,
 )
 from processor.sandbox.traffic.producer import Encoders
+from tests.kafka.avro.avro_kit import Record
 from tests.support.parts import framed_decoder
-from tests.support.raw_record import Raw
 
 HARD = Mix(
     out_of_order=0.5,
@@ -51,7 +51,7 @@ HARD = Mix(
 def decoded(reports: list[Report]) -> list[DeliveryEvent | Rejection]:
     encoders = Encoders("events")
     decoder = framed_decoder()
-    return decoder.decode([Raw(encoders.value(r), r.timestamp_ms) for r in reports])
+    return decoder.decode([Record(encoders.value(r), r.timestamp_ms) for r in reports])
 
 
 def collapsed(message: Message) -> int:
