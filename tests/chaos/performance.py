@@ -38,12 +38,12 @@ class Performance:
         for deed in deeds:
             while self._now_s() < deed.at_s:
                 self._supervise()
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(LOOK_EVERY_S)  # processes tell nobody that they have ended
             self.tell(str(deed))
             self._do(deed)
         while feed.going():
             self._supervise()
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)  # as above
         feed.join()
         for name in list(self._stopping):
             self._await_stop(name)
@@ -51,7 +51,7 @@ class Performance:
         while not all(process.ready() for process in self._running.values()):
             assert not limit.is_over(), "who is left does not get ready"
             self._supervise()
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)  # as above
 
     def tell(self, what: str) -> None:
         self.done.append(f"{self._now_s():6.1f} s: {what}")

@@ -66,9 +66,9 @@ def test_a_member_that_does_not_hear_of_its_group_sends_nothing_more(
     wait("it tries to write", lambda: updates(stage) > before + 3)
 
     way.cut()
-    time.sleep(LEASE_S[protocol] + patient(IN_FLIGHT_S))
+    time.sleep(LEASE_S[protocol] + patient(IN_FLIGHT_S))  # after that its silence is to begin
     sent = updates(stage)
-    time.sleep(WATCHED_S)
+    time.sleep(WATCHED_S)  # nothing comes: only time can show that
     assert updates(stage) == sent
     assert lonely.owed() > 0, "it has what it would send, a locked row every few seconds"
     assert lonely.exit_code() is None

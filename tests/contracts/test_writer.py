@@ -174,7 +174,7 @@ class Sandbox(OrgSide):
         """It was carried out before the answer was lost."""
 
     def pass_on(self, seconds: float) -> None:
-        time.sleep(seconds)
+        time.sleep(seconds)  # the real writer's threads live by the real time
 
     def resume(self) -> None:
         self.bench.clock.skip(100.0)

@@ -76,7 +76,7 @@ def until(what: Callable[[], T | None], timeout_s: float = PATIENCE_S) -> T:
     limit = Patience(timeout_s)
     while not (answer := what()):
         assert not limit.is_over(), f"waited {limit} in vain"
-        time.sleep(0.02)
+        time.sleep(0.02)  # `what` asks a broker, which tells nothing by itself
     return answer
 
 

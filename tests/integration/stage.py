@@ -58,7 +58,7 @@ def wait(what: str, done: Callable[[], object], timeout_s: float = PATIENCE_S) -
     limit = Patience(timeout_s)
     while not done():
         assert not limit.is_over(), f"waited {limit} in vain: {what}"
-        time.sleep(0.1)
+        time.sleep(0.1)  # `done` asks other processes, which tell nothing by themselves
 
 
 def past_traffic(messages: int, seed: int, mix: Mix | None = None) -> Traffic:

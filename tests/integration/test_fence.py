@@ -226,7 +226,7 @@ def test_a_producer_that_outlived_its_transaction_is_thrown_away(
     def sleep_once(encoded: object) -> None:
         if slow and getattr(encoded, "message_id", "") == "late":
             slow.clear()
-            time.sleep(lasts_s + 2.5)
+            time.sleep(lasts_s + 2.5)  # longer than the transaction may last
 
     writer = member(
         names,

@@ -96,7 +96,7 @@ def _soon(ask: Callable[[], str]) -> str:
         except Unavailable:
             if time.monotonic() > deadline:
                 raise
-            time.sleep(STEP_S)
+            time.sleep(STEP_S)  # nobody tells when a broker has heard
 
 
 def _tail(reader: StatusReader, offsets: Offsets, topic: str, partition: int) -> str:

@@ -66,7 +66,7 @@ def _group(admin: AdminClient, group_id: str) -> tuple[Finding, int]:
             return _refused(group_id), 0
         if name == "GROUP_ID_NOT_FOUND":
             return Finding(ok=True, text=f"group {group_id}: there from the first start on"), 0
-        time.sleep(PAUSE_S)
+        time.sleep(PAUSE_S)  # the group's coordinator is yet to be found, or to load
     if found is None:
         raise Unavailable(f"group {group_id} is not described: {why}")
     members = len(found.members)

@@ -213,7 +213,7 @@ class Topics:
         """None: not one broker that we asked had heard of it by then."""
         deadline = time.monotonic() + timeout_s
         while (found := self._find(name)) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+            time.sleep(0.1)  # nobody tells when a broker has heard of it
         return found
 
     def _create(self, name: str, partitions: int, config: Mapping[str, str]) -> None:

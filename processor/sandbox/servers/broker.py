@@ -135,4 +135,4 @@ def _ask_for(client: Producer, topic: str) -> None:
             return
         if time.monotonic() > deadline:
             raise Unavailable(f"{topic}: does not appear")
-        time.sleep(0.05)
+        time.sleep(0.05)  # to ask again is all that this broker offers

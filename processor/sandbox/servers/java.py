@@ -130,7 +130,7 @@ class JavaProcess:
                 self.kill()
                 tail = self._log_file.read_text(errors="replace")[-2000:]
                 raise Unavailable(f"the server did not start; its log ends with:\n{tail}")
-            time.sleep(0.1)
+            time.sleep(0.1)  # a server says by its answers alone that it has started
 
     def stop(self) -> None:
         """Ask it to end, and wait."""
