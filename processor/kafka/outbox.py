@@ -156,7 +156,7 @@ class KafkaOutbox:
         ends: dict[int, int] = {}
         offsets: dict[str, int] = {}  # of the statuses that a dead letter points to
         refused = {
-            letter.state.message_id: letter.state
+            letter.state.message_id
             for letter in transaction.dead_letters
             if letter.state is not None
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from processor.core.events import DeliveryEvent
@@ -145,11 +145,11 @@ class Rekey:
         if self._paused_until_s is not None and self._clock.monotonic_s() >= self._paused_until_s:
             self._paused_until_s = None
             self._source.resume(list(self._positions))
-        batches = self._source.poll(BATCH_RECORDS, POLL_TIMEOUT_S)
+        polled = self._source.poll(BATCH_RECORDS, POLL_TIMEOUT_S)
         self._start_found()
-        records = [r for p, batch in batches.items() if p in self._positions for r in batch]
-        if records:
-            self._copy(records)
+        batches = {p: batch for p, batch in polled.items() if p in self._positions}
+        if batches:
+            self._copy(batches)
         self._ended.update(p for p in self._positions if self._source.at_end(p))
         self._tell()
 
@@ -181,8 +181,9 @@ class Rekey:
                 self._positions[partition] = Position(start.offset, 0)
                 self._source.start(partition, start.offset)
 
-    def _copy(self, records: Sequence[RawRecord]) -> None:
-        ends = {r.partition() or 0: Position((r.offset() or 0) + 1, 0) for r in records}
+    def _copy(self, batches: Mapping[int, Sequence[RawRecord]]) -> None:
+        records = [record for batch in batches.values() for record in batch]
+        ends = {p: Position((batch[-1].offset() or 0) + 1, 0) for p, batch in batches.items()}
         positions = self._positions | ends
         try:
             events = self._decoder.decode(records)
