@@ -303,12 +303,16 @@ def test_a_long_outage_is_met_with_longer_and_longer_pauses_and_ends_with_a_logi
 ) -> None:
     bench.org.stop()
     waits: list[float] = []
+
+    def has_paused() -> bool:
+        return len(bench.meter.pauses) > len(waits)
+
     while len(waits) < 6:
-        told = len(waits)
-        if bench.writer.room("default"):
+        until(lambda: bench.writer.room("default") or has_paused(), "the pause is over")
+        if not has_paused():
             bench.write_one(owed(1))
-        until(lambda: len(bench.meter.pauses) > told, "another try")  # noqa: B023 - used at once
-        waits.append(bench.meter.pauses[told] - bench.clock.now_ms() / 1000)
+        until(has_paused, "another try")
+        waits.append(bench.meter.pauses[len(waits)] - bench.clock.now_ms() / 1000)
         bench.clock.skip(waits[-1])
     assert waits[-1] > 20.0
     assert not bench.writer.room("default"), "rows stay where newer ones can take their place"
