@@ -52,6 +52,10 @@ class DeadlineCaller:
                 raise  # the call's own
             self.close()
             raise StuckError from None
+        finally:
+            # What a call raises has this frame in its traceback. With the future here as well they
+            # would hold each other, and all that the callers have at hand: a whole batch.
+            del future
 
     def close(self) -> None:
         """No more calls. Does not wait."""
