@@ -5,13 +5,19 @@ JOBS ?= 4
 QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fmt check test test-quick coverage sim bench demo docs lock
+.PHONY: help setup compile plain fmt check test test-quick coverage sim bench demo docs lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the locked dependencies (with uv if installed, else with pip)
 	@scripts/setup
+
+compile: setup ## compile the hot path in place (needs a C compiler and Python's headers)
+	@.venv/bin/python hatch_build.py compile
+
+plain: setup ## back to plain Python: remove what make compile has made
+	@.venv/bin/python hatch_build.py plain
 
 fmt: setup ## format the code and fix what can be fixed by itself
 	.venv/bin/ruff format .

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
+from processor import FORM
 from processor.commands.exit_codes import (
     EXIT_CONFIG,
     EXIT_INTERRUPTED,
@@ -82,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=version("sms-status-processor"))
+    about = f"sms-status-processor {version('sms-status-processor')} ({FORM})"
+    parser.add_argument("--version", action="version", version=about)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     parser.set_defaults(command=_helping(parser))
     _run(_with_config(commands, "run", "process events until stopped"))

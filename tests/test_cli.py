@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from processor import FORM
 from processor.cli import main
 from processor.commands.exit_codes import EXIT_WRONG
 from processor.config.schema import known_settings
@@ -146,7 +148,7 @@ def test_it_runs_as_a_module() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "processor", "--version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("0.")
+    assert done.stdout == f"sms-status-processor {version('sms-status-processor')} ({FORM})\n"
 
 
 def test_run_gives_the_signals_back(

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from processor import FORM
 from processor.commands.exit_codes import EXIT_INTERRUPTED, EXIT_WRONG, EXPECTED, exit_code
 from processor.commands.loading import load
 from processor.runtime.logs import log_uncaught, set_up_logging
@@ -76,6 +77,7 @@ def _tell_start(settings: Settings, application: Application) -> None:
         extra={
             "port": application.http.port,
             "version": version("sms-status-processor"),
+            "form": FORM,
             "group": kafka.group_id,
             "group_protocol": kafka.group_protocol,
             "events_topic": kafka.events_topic,

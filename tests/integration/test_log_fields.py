@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from processor import FORM
 from processor.sandbox.org.auth import ORG_ID
 from processor.sandbox.traffic.generator import Poison
 from tests.integration.kit import Broker
@@ -118,6 +119,7 @@ def test_run_begins_and_ends_with_a_line_that_says_which_it_is(stage: Stage) -> 
         started.items()
         >= {
             "version": version("sms-status-processor"),
+            "form": FORM,
             "group": stage.names.group_id,
             "group_protocol": "classic",
             "events_topic": stage.names.events,
