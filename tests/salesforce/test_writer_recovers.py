@@ -45,9 +45,9 @@ class Case(NamedTuple):
 
 
 def fault(kind: FaultKind, status: int = 503, request: RequestKind = WRITE) -> Deed:
-    injected = Fault(kind, duration_s=LONG_S, status=status, request=request)
-    if kind is FaultKind.SLOW:  # than any timeout, however busy the machine makes that
-        injected = Fault(kind, duration_s=LONG_S, request=request, delay_s=60.0)
+    # Slower than any timeout, however busy the machine makes that.
+    delay_s = 60.0 if kind is FaultKind.SLOW else 0.0
+    injected = Fault(kind, duration_s=LONG_S, status=status, request=request, delay_s=delay_s)
     return lambda org: org.inject(injected)
 
 
