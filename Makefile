@@ -5,10 +5,11 @@ JOBS ?= 4
 QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile plain fmt check test test-quick coverage sim bench demo docs lock
+.PHONY: help setup compile plain fmt check test test-quick coverage sim bench bench-salesforce demo \
+	docs lock
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s%s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv with the locked dependencies (with uv if installed, else with pip)
 	@scripts/setup
@@ -45,6 +46,9 @@ sim: setup ## the simulation: SEEDS=n for that many seeds, SEED=n for that one
 
 bench: setup ## the throughput benchmark, on a real Apache Kafka (needs Java and Maven)
 	.venv/bin/python -m benchmarks.throughput
+
+bench-salesforce: setup ## CPU per row from owed to confirmed, with the writer of Salesforce and HTTP
+	.venv/bin/python -m benchmarks.salesforce
 
 demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install
 	.venv/bin/processor demo
