@@ -31,5 +31,5 @@ def values_of(state: MessageState, fields: Mapping[str, str]) -> dict[str, objec
 
 def iso_utc(at_ms: int) -> str:
     """Milliseconds since 1970 -> ISO 8601 in UTC with milliseconds, as Salesforce reads it."""
-    stamp = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return f"{stamp:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    seconds = datetime.fromtimestamp(at_ms // 1000, UTC).isoformat()[:19]
+    return f"{seconds}.{at_ms % 1000:03d}Z"

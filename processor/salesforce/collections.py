@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any, Final, NamedTuple
 
 from processor.salesforce.wire import HTTP_OK, NOT_JSON, Answer, Call, CallKind, clean_code
@@ -20,6 +21,12 @@ TASK_PREFIX: Final = "00T"
 ID_LENGTH: Final = 15  # characters, case-sensitive; the other form has a checksum of 3 more
 ID_LENGTH_WITH_CHECKSUM: Final = 18
 _CHECKSUM_ALPHABET: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
+_CAPITALS: Final = str.maketrans(
+    dict.fromkeys(ascii_uppercase, "1") | dict.fromkeys(ascii_lowercase + digits, "0")
+)
+_CHECKSUM_OF: Final = {
+    f"{bits:05b}"[::-1]: character for bits, character in enumerate(_CHECKSUM_ALPHABET)
+}
 _NO_CODE: Final = "NO_ERROR_CODE"
 
 # Assignment rules are not for Tasks today; the header makes sure that no later release moves one.
@@ -27,16 +34,12 @@ WRITE_HEADERS: Final = {"Sforce-Auto-Assign": "FALSE"}
 
 
 class Row(NamedTuple):
-    """A Task, by its 18-character Id, and the values it is to have."""
+    """A Task, by its 18-character Id, and the values it is to have. Values that many rows share
+    as one object are put into words once.
+    """
 
     task_id: str
     values: Mapping[str, object]
-
-
-class RowAnswer(NamedTuple):
-    """Salesforce's answer for one row; `code` None: written."""
-
-    code: str | None
 
 
 def task_id_18(raw: str) -> str | None:
@@ -51,11 +54,8 @@ def task_id_18(raw: str) -> str | None:
 
 def id_checksum(short: str) -> str:
     """Three characters, of which each tells which of five of a 15-character Id are capitals."""
-    checksum = ""
-    for start in range(0, ID_LENGTH, 5):
-        bits = sum(1 << place for place in range(5) if short[start + place].isupper())
-        checksum += _CHECKSUM_ALPHABET[bits]
-    return checksum
+    marks = short.translate(_CAPITALS)
+    return _CHECKSUM_OF[marks[:5]] + _CHECKSUM_OF[marks[5:10]] + _CHECKSUM_OF[marks[10:]]
 
 
 def parts_of(rows: Sequence[Row], rows_per_part: int) -> list[Sequence[Row]]:
@@ -69,31 +69,30 @@ def update_call(parts: Sequence[Sequence[Row]], api_version: str) -> Call:
     """One call that updates all rows: a Collections PATCH, or a Composite of several."""
     if len(parts) == 1:
         path = "composite/sobjects"
-        return Call(CallKind.COLLECTIONS, "PATCH", path, _dump(_update_body(parts[0])))
+        return Call(CallKind.COLLECTIONS, "PATCH", path, _update_body(parts[0]).encode("ascii"))
     if not 1 < len(parts) <= MAX_PARTS_PER_COMPOSITE:
         raise ValueError(f"{len(parts)} parts in a call")
-    subrequests = [
-        {
+    subrequests = []
+    for index, part in enumerate(parts):
+        head = {
             "method": "PATCH",
             "url": f"/services/data/v{api_version}/composite/sobjects",
             "referenceId": _reference(index),
             # A subrequest inherits only Accept, Authorization and Content-Type.
             "httpHeaders": WRITE_HEADERS,
-            "body": _update_body(part),
         }
-        for index, part in enumerate(parts)
-    ]
+        subrequests.append(f'{_json(head)[:-1]},"body":{_update_body(part)}}}')
     # allOrNone false: a part that fails takes no other with it.
-    body = _dump({"allOrNone": False, "compositeRequest": subrequests})
-    return Call(CallKind.COMPOSITE, "POST", "composite", body)
+    body = f'{{"allOrNone":false,"compositeRequest":[{",".join(subrequests)}]}}'
+    return Call(CallKind.COMPOSITE, "POST", "composite", body.encode("ascii"))
 
 
 def retrieve_call(task_ids: Sequence[str], fields: Sequence[str]) -> Call:
     """Read fields of many Tasks. A POST, because so many Ids don't fit into a URL."""
     if not 1 <= len(task_ids) <= MAX_IDS_PER_RETRIEVE:
         raise ValueError(f"{len(task_ids)} ids in a retrieve")
-    body = _dump({"ids": list(task_ids), "fields": list(fields)})
-    return Call(CallKind.RETRIEVE, "POST", "composite/sobjects/Task", body)
+    body = _json({"ids": list(task_ids), "fields": list(fields)})
+    return Call(CallKind.RETRIEVE, "POST", "composite/sobjects/Task", body.encode("ascii"))
 
 
 def describe_call() -> Call:
@@ -122,23 +121,30 @@ def read_parts(answer: Answer, count: int) -> list[Answer] | None:
     return [found.get(_reference(index), missing) for index in range(count)]
 
 
-def read_rows(answer: Answer, rows: Sequence[Row]) -> list[RowAnswer] | None:
-    """The answers for the rows of a Collections update, which are positional.
+def read_rows(answer: Answer, rows: Sequence[Row]) -> list[str | None] | None:
+    """The error codes of the rows of a Collections update, which are positional; None for a row
+    that was written.
 
-    None where the body does not fit the request: then nobody knows what was written. A row that
-    failed has no `id` in some answers; where there is one it must be the one that was sent.
+    None in all where the body does not fit the request: then nobody knows what was written. A
+    row that failed has no `id` in some answers; where there is one it must be the one that was
+    sent.
     """
     if not isinstance(answer.body, list) or len(answer.body) != len(rows):
         return None
-    answers: list[RowAnswer] = []
-    for row, result in zip(rows, answer.body, strict=True):
-        if not isinstance(result, dict) or not isinstance(result.get("success"), bool):
+    codes: list[str | None] = []
+    for (task_id, _), result in zip(rows, answer.body, strict=True):
+        if not isinstance(result, dict):
             return None
-        named = result.get("id")
-        if isinstance(named, str) and named[:ID_LENGTH] != row.task_id[:ID_LENGTH]:
+        named, success = result.get("id"), result.get("success")
+        if named != task_id and isinstance(named, str) and named[:ID_LENGTH] != task_id[:ID_LENGTH]:
             return None
-        answers.append(RowAnswer(None if result["success"] else _row_code(result.get("errors"))))
-    return answers
+        if success is True:
+            codes.append(None)
+        elif success is False:
+            codes.append(_row_code(result.get("errors")))
+        else:
+            return None
+    return codes
 
 
 def read_records(answer: Answer, count: int) -> list[Mapping[str, object] | None] | None:
@@ -165,14 +171,22 @@ def _row_code(errors: Any) -> str:
     return _NO_CODE
 
 
-def _update_body(rows: Sequence[Row]) -> dict[str, object]:
-    records = [{"attributes": {"type": "Task"}, "id": row.task_id, **row.values} for row in rows]
-    return {"allOrNone": False, "records": records}
+def _update_body(rows: Sequence[Row]) -> str:
+    """JSON, written by hand: an Id needs no escaping, and a code's values are the same for each
+    of its rows.
+    """
+    texts: dict[int, str] = {}
+    records: list[str] = []
+    for task_id, values in rows:
+        text = texts.get(id(values))
+        if text is None:
+            text = texts[id(values)] = f",{_json(values)[1:]}" if values else "}"
+        records.append(f'{{"attributes":{{"type":"Task"}},"id":"{task_id}"{text}')
+    return f'{{"allOrNone":false,"records":[{",".join(records)}]}}'
 
 
 def _reference(index: int) -> str:
     return f"part{index}"
 
 
-def _dump(body: object) -> bytes:
-    return json.dumps(body, separators=(",", ":")).encode("ascii")
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode

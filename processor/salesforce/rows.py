@@ -6,7 +6,7 @@ Not thread-safe: the writer calls it under its lock. Tasks are compared by their
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from dataclasses import dataclass
 
 from processor.ports import Owed
@@ -42,7 +42,8 @@ class RowQueue:
     """Rows in the order in which they came; of one Task, one at a time."""
 
     def __init__(self) -> None:
-        self._lines: dict[str, deque[Entry]] = {}
+        # Lists, though a line is left at its head: nearly every line has one row.
+        self._lines: dict[str, list[Entry]] = {}
         self._ready: dict[bool, deque[Entry]] = {False: deque(), True: deque()}
         self._halves: list[list[Entry]] = []
         self._in_flight: list[Batch] = []
@@ -57,7 +58,7 @@ class RowQueue:
         self._held += 1
         line = self._lines.get(task_id)
         if line is None:
-            self._lines[task_id] = deque((entry,))
+            self._lines[task_id] = [entry]
             self._ready[owed.verify].append(entry)
         else:
             line.append(entry)
@@ -87,17 +88,20 @@ class RowQueue:
         """
         return self._sent(Batch(self._halves.pop(), False, MAX_ROWS_PER_REQUEST, ticket))
 
-    def finish(self, batch: Batch, done: Iterable[Entry], now_s: float) -> list[Entry]:
+    def finish(self, batch: Batch, done: Container[Entry], now_s: float) -> list[Entry]:
         """The batch is back: these rows have a result, the others go again in halves, each small
         enough for one request. Returns the rows of `done` whose result somebody waits for.
         """
         self._in_flight.remove(batch)
-        finished = set(done)
-        told = [entry for entry in batch.entries if entry in finished and not entry.dropped]
+        told: list[Entry] = []
+        rest: list[Entry] = []
         for entry in batch.entries:
-            if entry in finished:
-                self._leave(entry, now_s)
-        rest = [entry for entry in batch.entries if entry not in finished]
+            if entry not in done:
+                rest.append(entry)
+                continue
+            self._leave(entry, now_s)
+            if not entry.dropped:
+                told.append(entry)
         size = min((len(rest) + 1) // 2, MAX_ROWS_PER_REQUEST)
         self._halves.extend(rest[start : start + size] for start in range(0, len(rest), size or 1))
         return told
@@ -107,7 +111,7 @@ class RowQueue:
         flying = {entry for batch in self._in_flight for entry in batch.entries}
         gone: list[Owed] = []
         for task_id, line in list(self._lines.items()):
-            kept: deque[Entry] = deque()
+            kept: list[Entry] = []
             for entry in line:
                 is_meant = partitions is None or entry.owed.partition in partitions
                 if is_meant and entry not in flying:
@@ -147,7 +151,7 @@ class RowQueue:
     def _leave(self, entry: Entry, now_s: float) -> None:
         line = self._lines[entry.task_id]
         assert line[0] is entry, "only the head of a line is ever sent"
-        line.popleft()
+        del line[0]
         self._held -= 1
         if line:
             self._get_ready(line[0], now_s)
@@ -174,4 +178,5 @@ class RowQueue:
 
 def count_by_name(verdicts: Iterable[object]) -> Counter[str]:
     """How many of each kind of verdict, for metrics."""
-    return Counter(type(verdict).__name__.lower() for verdict in verdicts)
+    kinds = Counter(map(type, verdicts))
+    return Counter({kind.__name__.lower(): count for kind, count in kinds.items()})

@@ -5,7 +5,7 @@ Takes part in no locking: the writer calls it from its threads, with batches tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -35,6 +35,8 @@ NOT_SENT_RETRY_S: Final = 1.0
 MAX_LONE_REFUSALS: Final = 5
 """So many requests of one row each refused as a whole, and nothing accepted in between, are no
 longer the fault of rows."""
+
+_SETTLED: Final = Settled()
 
 SendPermit = Callable[[Batch], bool]
 """Whether the batch may be sent at this moment."""
@@ -107,7 +109,7 @@ class Sender:
 
     def _write(self, batch: Batch, fields: Fields, done: Done) -> None:
         entries = batch.entries
-        rows = [Row(entry.task_id, encode(entry.owed.values, fields)) for entry in entries]
+        rows = _rows(entries, fields)
         parts = parts_of(rows, batch.rows_per_part)
         call = update_call(parts, self._client.api_version)
         reply = self._ask(batch, call)
@@ -142,12 +144,13 @@ class Sender:
         self, answer: Answer, rows: Sequence[Row], entries: Sequence[Entry], done: Done
     ) -> None:
         """The answers for the single rows of a Collections request."""
-        results = read_rows(answer, rows)
-        if results is None:
+        codes = read_rows(answer, rows)
+        if codes is None:
             self._whole(verdicts.unreadable(writes=True), entries, done)
             return
         done.answered = True
-        codes = [result.code for result in results]
+        if None in codes:
+            self._lone_refusals = 0
         if any(code is None or BY_CODE.get(code) is not Class.SESSION for code in codes):
             self._client.accepted(answer.generation)
         blamed = verdicts.blames_the_org(codes)
@@ -158,8 +161,7 @@ class Sender:
             return
         for entry, code in zip(entries, codes, strict=True):
             if code is None:
-                self._lone_refusals = 0
-                done.verdicts[entry] = Settled()
+                done.verdicts[entry] = _SETTLED
                 continue
             row = verdicts.judge_row(code, self._rng, daily_spent=self._client.budget.daily_spent)
             done.note(row.pause, code, smaller=row.smaller)
@@ -226,7 +228,7 @@ class Sender:
         done.answered = True
         for entry, record in zip(entries, records, strict=True):
             is_equal = record is not None and same(entry.owed.values, record, fields)
-            done.verdicts[entry] = Settled() if is_equal else Differs()
+            done.verdicts[entry] = _SETTLED if is_equal else Differs()
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -254,6 +256,21 @@ class Sender:
 
     def _judge(self, reply: Answer | NoAnswer, *, writes: bool = True) -> RequestOutcome:
         return verdicts.judge(reply, writes=writes, daily_spent=self._client.budget.daily_spent)
+
+
+def _rows(entries: Sequence[Entry], fields: Fields) -> list[Row]:
+    """The rows as the fields take them. Values that are one object for many (the worker makes
+    those of a code once) stay one.
+    """
+    encoded: dict[int, Mapping[str, object]] = {}
+    rows: list[Row] = []
+    for entry in entries:
+        values = entry.owed.values
+        taken = encoded.get(id(values))
+        if taken is None:
+            taken = encoded[id(values)] = encode(values, fields)
+        rows.append(Row(entry.task_id, taken))
+    return rows
 
 
 def _give_all(done: Done, entries: Sequence[Entry], verdict: Verdict) -> None:

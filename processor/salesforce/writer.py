@@ -300,7 +300,7 @@ class SalesforceWriter:
                 )
             for entry in told:
                 verdict = done.verdicts[entry]
-                if isinstance(verdict, Retry) and verdict.whole_org and closed_s > 0:
+                if closed_s > 0 and isinstance(verdict, Retry) and verdict.whole_org:
                     verdict = replace(verdict, after_s=self._after_pause_s(closed_s))
                 self._tell(entry.owed, verdict)
             self._changed.notify_all()

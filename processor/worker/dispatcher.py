@@ -25,10 +25,10 @@ class Dispatcher:
         org: str,
     ) -> None:
         self._store, self._writer = store, writer
-        self._fields, self._org = fields, org
-        self._of_code: dict[int, dict[str, object]] | None = (
-            {} if OF_THE_CODE.issuperset(fields.values()) else None
-        )
+        self._org = org
+        self._of_the_code = {name: of for name, of in fields.items() if of in OF_THE_CODE}
+        self._own = {name: of for name, of in fields.items() if of not in OF_THE_CODE}
+        self._made: dict[int, dict[str, object]] = {}
 
     def room(self) -> int:
         """How many rows the writer takes now; 0 while the org is paused."""
@@ -81,10 +81,10 @@ class Dispatcher:
             self._writer.submit(rows)
 
     def _values(self, state: MessageState) -> dict[str, object]:
-        """Where they follow from the code alone, they are made once for each code."""
-        if self._of_code is None:
-            return values_of(state, self._fields)
-        values = self._of_code.get(state.code)
+        """What follows from the code alone is made once for each code; where that is all, the
+        writer sees by the object that rows share it.
+        """
+        values = self._made.get(state.code)
         if values is None:
-            values = self._of_code[state.code] = values_of(state, self._fields)
-        return values
+            values = self._made[state.code] = values_of(state, self._of_the_code)
+        return {**values, **values_of(state, self._own)} if self._own else values

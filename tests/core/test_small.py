@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
-from processor.core.attributes import values_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processor.core.attributes import iso_utc, values_of
 from processor.core.events import IN_FLIGHT, MessageState, Outcome, Settlement
 from processor.core.reasons import REASONS
 
@@ -24,6 +28,14 @@ def test_attributes_of_a_status() -> None:
         "message_id": "m",
         "version": 2,
     }
+
+
+@given(st.integers(0, 253_402_300_799_999))  # to the end of the year 9999
+def test_a_time_is_written_in_utc_to_the_millisecond(at_ms: int) -> None:
+    written = iso_utc(at_ms)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", written)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert (datetime.fromisoformat(written) - epoch) / timedelta(milliseconds=1) == at_ms
 
 
 def test_times_of_a_state() -> None:

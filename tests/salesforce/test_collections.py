@@ -14,7 +14,6 @@ from processor.salesforce.collections import (
     MAX_PARTS_PER_COMPOSITE,
     MAX_ROWS_PER_REQUEST,
     Row,
-    RowAnswer,
     id_checksum,
     parts_of,
     read_parts,
@@ -147,6 +146,31 @@ def test_the_limits_of_the_resources_are_kept() -> None:
         retrieve_call([A] * (MAX_IDS_PER_RETRIEVE + 1), ["SMS_Status__c"])
 
 
+VALUES = st.dictionaries(
+    st.text('SMS_Code__cÄ"\\', min_size=1),
+    st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False),
+    max_size=4,
+)
+
+
+@given(st.lists(VALUES, min_size=1), st.lists(st.integers(0, 9), min_size=1), st.integers(1, 5))
+def test_a_body_says_the_same_whether_rows_share_an_object_or_hold_equal_ones(
+    kinds: list[dict[str, object]], picks: list[int], size: int
+) -> None:
+    values = [kinds[pick % len(kinds)] for pick in picks[: size * MAX_PARTS_PER_COMPOSITE]]
+    ids = [task_id_18(f"00T{n:012d}") or "" for n in range(len(values))]
+    said = [
+        {"attributes": {"type": "Task"}, "id": task_id, **own}
+        for task_id, own in zip(ids, values, strict=True)
+    ]
+    for shared in (values, [dict(own) for own in values]):
+        rows = list(map(Row, ids, shared))
+        body = body_of(update_call(parts_of(rows, size), "66.0"))
+        parts = [part["body"] for part in body.get("compositeRequest", ())] or [body]
+        assert [row for part in parts for row in part["records"]] == said
+        assert [part["allOrNone"] for part in parts] == [False] * len(parts)
+
+
 def test_a_body_is_ascii_whatever_the_values_are() -> None:
     call = update_call([[Row(A, {"SMS_Status__c": "Zürich 😀"})]], "66.0")
     assert call.body.isascii()
@@ -178,18 +202,16 @@ def test_results_are_read_by_their_place_as_in_the_documented_example() -> None:
     # The shape of the example of "Update Multiple Records with Fewer Round-Trips".
     body = [written(A), failed("MALFORMED_ID")]
     results = read_rows(Answer(200, body), [Row(A, {}), Row(B, {})])
-    assert results == [RowAnswer(None), RowAnswer("MALFORMED_ID")]
+    assert results == [None, "MALFORMED_ID"]
 
 
 def test_a_row_that_was_rolled_back_keeps_its_id_and_still_failed() -> None:
     body = [failed("ALL_OR_NONE_OPERATION_ROLLED_BACK", id=A)]
-    assert read_rows(Answer(200, body), [Row(A, {})]) == [
-        RowAnswer("ALL_OR_NONE_OPERATION_ROLLED_BACK")
-    ]
+    assert read_rows(Answer(200, body), [Row(A, {})]) == ["ALL_OR_NONE_OPERATION_ROLLED_BACK"]
 
 
 def test_an_id_may_come_back_in_its_short_form() -> None:
-    assert read_rows(Answer(200, [written(A[:15])]), [Row(A, {})]) == [RowAnswer(None)]
+    assert read_rows(Answer(200, [written(A[:15])]), [Row(A, {})]) == [None]
 
 
 @pytest.mark.parametrize(
@@ -214,7 +236,7 @@ def test_results_that_do_not_fit_the_request_are_not_read_at_all(body: object) -
 @pytest.mark.parametrize("errors", [None, [], [None], [{}], [{"statusCode": ""}]])
 def test_a_failure_without_a_code_is_a_failure(errors: object) -> None:
     body = [{"success": False, "errors": errors}]
-    assert read_rows(Answer(200, body), [Row(A, {})]) == [RowAnswer("NO_ERROR_CODE")]
+    assert read_rows(Answer(200, body), [Row(A, {})]) == ["NO_ERROR_CODE"]
 
 
 def part(reference: str, status: int, body: object) -> dict[str, object]:

@@ -104,7 +104,7 @@ def test_a_result_of_any_shape_comes_to_a_verdict(body: object, status: int) -> 
     outcome = judge(answer, writes=True, daily_spent=False)
     whole_verdict(outcome, Random(1))
     codes = [outcome.code]
-    codes += [row.code for row in read_rows(answer, ROWS) or () if row.code is not None]
+    codes += [code for code in read_rows(answer, ROWS) or () if code is not None]
     for code in codes:
         judge_row(code, Random(1))
         assert code.isascii()

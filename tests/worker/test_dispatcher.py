@@ -131,9 +131,9 @@ def values_are_the_rows_own(rule: Any) -> None:
     desk = Desk(rule, {3: [due("a"), due("b")._replace(version=2)]})
     desk.dispatcher = desk.with_fields({"Code__c": "code", "Version__c": "version"})
     desk.refill()
-    assert {row.message_id: row.values["Version__c"] for row in desk.window.rows} == {
-        "a": 1,
-        "b": 2,
+    assert {row.message_id: row.values for row in desk.window.rows} == {
+        "a": {"Code__c": 200, "Version__c": 1},
+        "b": {"Code__c": 200, "Version__c": 2},
     }
 
 
@@ -173,7 +173,7 @@ def test_the_dispatcher(name: str) -> None:
 
 
 PUT: Final = "self._store.put_many(number, map(Change, states, handed))"
-CACHED: Final = "{} if OF_THE_CODE.issuperset(fields.values()) else None"
+OWN: Final = "{**values, **values_of(state, self._own)}"
 
 MUTANTS: Final = [
     Mutant("in flight in nobody's account", PUT, "pass",
@@ -195,9 +195,13 @@ MUTANTS: Final = [
            "a_row_without_a_task_has_an_empty_one"),
     Mutant("another version's number", "state.version", "state.settled_version",
            "a_row_says_where_it_is_from_and_what_to_write"),
-    Mutant("values of the code's first row for all", CACHED, "{}", "values_are_the_rows_own"),
-    Mutant("one code's values for all codes", "self._of_code.get(state.code)",
-           "next(iter(self._of_code.values()), None)", "values_are_the_rows_own"),
+    Mutant("values of the code's last row for all", OWN,
+           "values.update(values_of(state, self._own)) or values", "values_are_the_rows_own"),
+    Mutant("of a row's own values nothing", OWN, "values", "values_are_the_rows_own"),
+    Mutant("of values of the code nothing", OWN, "values_of(state, self._own)",
+           "values_are_the_rows_own"),
+    Mutant("one code's values for all codes", "self._made.get(state.code)",
+           "next(iter(self._made.values()), None)", "values_are_the_rows_own"),
     Mutant("no wait at all", "max((due_at - now) / 1000, least_s)", "(due_at - now) / 1000",
            "a_row_that_is_due_is_waited_for_a_moment_and_longer_without_room"),
     Mutant("as eager without room", "SHORTEST_WAIT_S if self.room() > 0 else NO_ROOM_WAIT_S",
