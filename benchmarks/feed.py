@@ -11,46 +11,35 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from processor.commands.produce.events import EventEncoder
-from processor.kafka.avro.framing import single_object_prefix
-from processor.kafka.avro.schemas import schema_text
-from processor.sandbox.traffic.generator import Mix, Report, Traffic, spoiled
+from benchmarks.stretch import Stretch
 
 EVENTS_TOPIC: Final = "bench.events"
 DEAD_LETTER_TOPIC: Final = "bench.dead-letters"
 PARTITIONS: Final = 6
 MESSAGES_PER_S: Final = 500.0  # in the model's time: how closely a message's reports lie together
+STRETCH_MESSAGES: Final = 20_000  # of the model, repeated under other names
 UNHURRIED: Final = {"linger.ms": 50, "compression.type": "lz4", "batch.num.messages": 10_000}
 
 
 def fill(servers: str, events: int, seed: int) -> Counter[str]:
-    """Create the topics, and write at least so many events. What was written, by kind."""
+    """Create the topics, and write so many events. What was written, by kind."""
     _create(servers, _topics())
     producer = Producer({"bootstrap.servers": servers, **UNHURRIED})
-    text = schema_text("delivery_event.avsc")
-    encoder = EventEncoder(text, single_object_prefix(text))
+    stretch = Stretch(STRETCH_MESSAGES, seed, MESSAGES_PER_S)
     fed: Counter[str] = Counter()
-    messages: set[str] = set()
-    traffic = Traffic(None, seed, mix=Mix(), messages_per_s=MESSAGES_PER_S)
-    for report in itertools.islice(traffic, events):
-        _send(producer, report, _value(encoder, report))
+    for record in itertools.islice(stretch.records(), events):
+        _send(producer, record.key, record.value, record.timestamp_ms)
         fed["events"] += 1
-        fed["poison"] += report.poison is not None
-        messages.add(report.key)
+        fed["poison"] += record.poisoned
+        fed["messages"] += record.first
     producer.flush()
-    fed["messages"] = len(messages)
     return fed
 
 
-def _value(encoder: EventEncoder, report: Report) -> bytes | None:
-    encoded = encoder.encode(report.event)
-    return encoded if report.poison is None else spoiled(report.poison, encoded)
-
-
-def _send(producer: Producer, report: Report, value: bytes | None) -> None:
+def _send(producer: Producer, key: str, value: bytes | None, timestamp_ms: int) -> None:
     while True:
         try:
-            producer.produce(EVENTS_TOPIC, value, report.key, timestamp=report.timestamp_ms)
+            producer.produce(EVENTS_TOPIC, value, key, timestamp=timestamp_ms)
         except BufferError:
             producer.poll(0.1)
         else:
