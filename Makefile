@@ -5,8 +5,8 @@ JOBS ?= 4
 QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile plain fmt check test test-quick coverage sim bench bench-salesforce demo \
-	docs lock
+.PHONY: help setup compile plain fmt check test test-quick coverage sim bench bench-salesforce \
+	bench-peers demo docs lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s%s\n", $$1, $$2 }' Makefile
@@ -49,6 +49,9 @@ bench: setup ## the throughput benchmark, on a real Apache Kafka (needs Java and
 
 bench-salesforce: setup ## CPU per row from owed to confirmed, with the writer of Salesforce and HTTP
 	.venv/bin/python -m benchmarks.salesforce
+
+bench-peers: setup ## the worker beside a bare loop and Kafka Streams (needs a JDK and Maven)
+	.venv/bin/python -m benchmarks.peers
 
 demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install
 	.venv/bin/processor demo

@@ -7,7 +7,9 @@ import gc
 import json
 import resource
 import shutil
+import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
@@ -17,6 +19,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from benchmarks.feed import DEAD_LETTER_TOPIC, EVENTS_TOPIC, create_status_topic
+from processor import FORM
 from processor.commands.compose import rules
 from processor.config.settings import Settings
 from processor.core.breaker import BreakerRules
@@ -28,7 +31,7 @@ from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.status_codec import StatusCodec
 from processor.kafka.outbox import KafkaOutbox, Names
 from processor.kafka.source import KafkaSource
-from processor.ports import Owed, Result
+from processor.ports import Owed, Result, Transaction
 from processor.runtime.clock import SystemClock
 from processor.runtime.logs import set_up_logging
 from processor.runtime.metrics import Metrics
@@ -40,6 +43,7 @@ from processor.worker.lease import Lease, Ownership
 FIELDS = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
 DAY_MS = 86_400_000
 LEASE_S = 20.0
+UNTIL_ASKED = 0  # events to read
 
 
 class InstantWriter:
@@ -103,17 +107,19 @@ class Timed:
 def main() -> None:
     """Read all events through the worker and print what it took."""
     options = _arguments()
-    set_up_logging("WARNING")
+    set_up_logging("ERROR")  # not of each spoilt event
     directory = Path(tempfile.mkdtemp(prefix="bench-state-"))
     steps: dict[str, list[float]] = {}
     writer = InstantWriter()
-    codec_calls = [0]
-    worker, source, reader = _compose(options, directory, steps, writer, codec_calls)
+    worker, source, reader, written = _compose(options, directory, steps, writer)
     gc.freeze()
     gc.set_threshold(1_000_000, 20, 50)
     try:
         source.subscribe(worker)
-        while not reader.read:
+        if options.events == UNTIL_ASKED:
+            _run_until_asked(worker)
+            return
+        while reader.read <= options.warm_up:
             worker.turn()
         for spent in steps.values():
             spent[:] = 0.0, 0.0
@@ -135,6 +141,7 @@ def main() -> None:
         main_s - sum(spent[1] for spent in steps.values()),
     ]
     result = {
+        "form": FORM,
         "events_per_s": round(events / wall_s),
         "seconds": round(wall_s, 2),
         "cpu_us_per_event": round(cpu_s / events * 1e6, 2),
@@ -142,12 +149,25 @@ def main() -> None:
             name: {"wall": round(wall / events * 1e6, 2), "cpu": round(cpu / events * 1e6, 2)}
             for name, (wall, cpu) in sorted(steps.items())
         },
-        "statuses_per_event": round(codec_calls[0] / options.events, 3),
+        "statuses_per_event": round(written.statuses / options.events, 3),
         "salesforce_rows_per_event": round(writer.rows / options.events, 3),
         "own_memory_mb_by_tenth": memory,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     print(json.dumps(result))
+
+
+def _run_until_asked(worker: Worker) -> None:
+    """Until standard input ends."""
+    asked = threading.Event()
+
+    def wait() -> None:
+        sys.stdin.read()
+        asked.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    worker.run(asked.is_set)
+    print(json.dumps({"form": FORM}))
 
 
 class CountingSource(Timed):
@@ -165,37 +185,46 @@ class CountingSource(Timed):
         return self._timed(self._wrapped.poll, self._steps.setdefault("consume", [0.0, 0.0]))
 
 
+class CountingOutbox(Timed):
+    """Counts the statuses committed."""
+
+    statuses = 0
+
+    def commit(self, transaction: Transaction) -> Any:
+        self.statuses += sum(map(len, transaction.statuses.values()))
+        return self._committed(transaction)
+
+    @property
+    def _committed(self) -> Callable[..., Any]:
+        spent = self._steps.setdefault("encode, produce and commit", [0.0, 0.0])
+        return self._timed(self._wrapped.commit, spent)
+
+
 def _compose(
     options: argparse.Namespace,
     directory: Path,
     steps: dict[str, list[float]],
     writer: InstantWriter,
-    encoded: list[int],
-) -> tuple[Worker, KafkaSource, CountingSource]:
+) -> tuple[Worker, KafkaSource, CountingSource, CountingOutbox]:
     clock = SystemClock()
-    group = f"bench-{uuid.uuid4()}"
-    create_status_topic(options.servers, group)
+    group = options.status_topic or f"bench-{uuid.uuid4()}"
+    if not options.status_topic:
+        create_status_topic(options.servers, group)
     settings = Settings()
     source = KafkaSource(
         options.servers,
         group,
-        EVENTS_TOPIC,
+        options.events_topic,
         options={},
         group_protocol=settings.kafka.group_protocol,
         session_timeout_ms=settings.kafka.session_timeout_ms,
     )
     schema = schema_text("delivery_status.avsc")
-
-    class CountingCodec(StatusCodec):
-        def encode(self, state: Any) -> bytes:
-            encoded[0] += 1
-            return super().encode(state)
-
     outbox = KafkaOutbox(
         options.servers,
         source,
-        CountingCodec(schema, single_object_prefix(schema)),
-        Names(group, EVENTS_TOPIC, group, DEAD_LETTER_TOPIC),
+        StatusCodec(schema, single_object_prefix(schema)),
+        Names(group, options.events_topic, group, DEAD_LETTER_TOPIC),
         options={},
         transactional_id=None,
     )
@@ -205,10 +234,11 @@ def _compose(
     claim = Claim(group, "", "")
     store = LmdbStore(directory, group, clock=clock, delete_retention_ms=DAY_MS)
     reader = CountingSource(source, steps)
+    written = CountingOutbox(outbox, steps)
     ports = Ports(
         source=reader,
         decoder=Timed(decoder, steps, decode="decode"),
-        outbox=Timed(outbox, steps, commit="encode, produce and commit"),
+        outbox=written,
         store=Timed(store, steps, get_many="store read", put_many="store write", due="store due"),
         writer=Timed(writer, steps, submit="salesforce", results="salesforce"),
         meter=Metrics(CollectorRegistry()),
@@ -219,12 +249,12 @@ def _compose(
     limits = Limits(
         batch_records=5_000,
         catch_up_records=options.batch,
-        poll_timeout_s=0.5,
+        poll_timeout_s=options.wait_s,
         settle_interval_s=5.0,
         revoke_deadline_s=30.0,
         breaker=BreakerRules(),
     )
-    return Worker(ports, rules(Settings()), limits, FIELDS), source, reader
+    return Worker(ports, rules(Settings()), limits, FIELDS), source, reader, written
 
 
 def _own_mb() -> int:
@@ -236,8 +266,12 @@ def _own_mb() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("servers")
-    parser.add_argument("events", type=int)
+    parser.add_argument("events", type=int, help=f"{UNTIL_ASKED}: until standard input ends")
     parser.add_argument("--batch", type=int, default=50_000)
+    parser.add_argument("--warm-up", type=int, default=0, help="events that are not measured")
+    parser.add_argument("--wait-s", type=float, default=0.5)
+    parser.add_argument("--events-topic", default=EVENTS_TOPIC)
+    parser.add_argument("--status-topic", default="", help="that exists; and the group")
     return parser.parse_args()
 
 
