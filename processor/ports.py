@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from processor.core.events import DeliveryEvent, MessageState
+from processor.core.events import Change, DeliveryEvent, MessageState
 from processor.core.report.fields import Oddities
 from processor.core.settle import Verdict
 from processor.errors import Rejection
@@ -219,13 +219,6 @@ class Outbox(Protocol):
 
 
 # -- the local store -------------------------------------------------------------------------
-
-
-class Change(NamedTuple):
-    """A state replaced (`old` as read from the store, None: there was none; `new` None: drop)."""
-
-    old: MessageState | None
-    new: MessageState | None
 
 
 Loaded = Sequence[tuple[str, MessageState | None]]

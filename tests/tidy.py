@@ -40,15 +40,17 @@ def layer(package: str = "", libraries: str = "") -> Layer:
 WORKER = "processor.worker"
 LAYERS = {
     "processor.errors": layer(),
-    "processor.core": layer("errors"),
+    "processor.core": layer("errors", "mypy_extensions"),
     "processor.ports": layer("core errors"),
     WORKER: layer("core ports errors"),
     "processor.config": layer("core errors", "pydantic pydantic_core pydantic_settings"),
     "processor.runtime": layer("core ports errors", "prometheus_client"),
     # The edges: each with its own library, none with another edge.
-    "processor.kafka": layer("core ports errors", "confluent_kafka fastavro httpx2"),
+    "processor.kafka": layer(
+        "core ports errors", "confluent_kafka fastavro httpx2 mypy_extensions"
+    ),
     "processor.salesforce": layer("core ports errors", "jwt requests simple_salesforce"),
-    "processor.store": layer("core ports errors", "lmdb"),
+    "processor.store": layer("core ports errors", "lmdb mypy_extensions"),
 }
 
 # Only these put the parts together, so they may import anything.

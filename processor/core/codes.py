@@ -48,6 +48,8 @@ class Code(NamedTuple):
 
 MIN_CODE: Final = 100
 MAX_CODE: Final = 499
+CODE_END: Final = MAX_CODE + 1
+"""The length of a list that has a place for each code."""
 
 _CATEGORIES: Final = {
     1: Category.PROCESSING,
@@ -115,8 +117,11 @@ def _code(number: int) -> Code:
     return Code(number, category, text, stage, stage >= Stage.UNDELIVERED, known)
 
 
-CODES: Final = {number: _code(number) for number in range(MIN_CODE, MAX_CODE + 1)}
+CODES: Final = {number: _code(number) for number in range(MIN_CODE, CODE_END)}
 """Every code that has a category, known or not."""
+
+FINAL: Final = [number in CODES and CODES[number].final for number in range(CODE_END)]
+"""By a code's number: whether it is final."""
 
 CATALOGUE: Final = tuple(code for code in CODES.values() if code.known)
 """The 30 documented codes, in order."""

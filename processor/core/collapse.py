@@ -8,23 +8,29 @@ change what comes out. `resolve` reads the status off a history and looks at not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
-from processor.core.codes import CODES, Stage
+from mypy_extensions import i64
+
+from processor.core.codes import CODE_END, CODES, Stage
 
 REROUTED: Final = 102
 DELIVERED: Final = 220
 ON_HANDSET: Final = 221
 
+_SUBMITTED: Final = int(Stage.SUBMITTED)
 _BEGINNING: Final = -1  # before every event time: the message was never rerouted
 
-_UNDELIVERED: Final = frozenset(n for n, c in CODES.items() if c.stage is Stage.UNDELIVERED)
-_KNOWN: Final = {number: code.known for number, code in CODES.items()}
-_STAGE: Final = {number: int(code.stage) for number, code in CODES.items()}
+# By a code's number. Lists, because compiled code reads them without a hash.
+_UNDELIVERED: Final = [n in CODES and CODES[n].stage is Stage.UNDELIVERED for n in range(CODE_END)]
+_STAGE: Final = [int(CODES[n].stage) if n in CODES else -1 for n in range(CODE_END)]
+_KNOWN: Final = [n in CODES and CODES[n].known for n in range(CODE_END)]
+_PREFERENCE: Final = [n + CODE_END * _KNOWN[n] for n in range(CODE_END)]
+"""Where times are equal: a known code beats an unknown one, then the greater code wins."""
+_PROGRESS: Final = [2 * _STAGE[n] + _KNOWN[n] for n in range(CODE_END)]
 
 
-def merge(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
+def merge(one: dict[int, int], other: dict[int, int]) -> dict[int, int]:
     """Two histories -> the history of everything that either has seen."""
     merged = dict(one)
     for code, at in other.items():
@@ -33,17 +39,17 @@ def merge(one: Mapping[int, int], other: Mapping[int, int]) -> dict[int, int]:
     return merged
 
 
-def is_later(at: int, value: str | None, known_at: int, known: str | None) -> bool:
+def is_later(at: i64, value: str | None, known_at: i64, known: str | None) -> bool:
     """Whether a value replaces another in a last-writer register: the later, then the greater.
 
     A value once known is never blanked by an event that lacks it.
     """
     if value is None or known is None:
         return known is None
-    return (at, value) > (known_at, known)
+    return at > known_at or (at == known_at and value > known)
 
 
-def resolve(history: Mapping[int, int]) -> int:
+def resolve(history: dict[int, int]) -> int:
     """A history (never empty) -> the current status code.
 
     1. Delivered beats everything, in whatever order it arrives; 221 refines 220.
@@ -57,36 +63,53 @@ def resolve(history: Mapping[int, int]) -> int:
     if DELIVERED in history:
         return DELIVERED
     rerouted_at = history.get(REROUTED, _BEGINNING)
-    failures = [(at, _KNOWN[c], c) for c, at in _failures_after(rerouted_at, history)]
-    if failures:
-        return max(failures)[-1]
-    return max(
-        (_STAGE[code], _KNOWN[code], at, code)
-        for code, at in history.items()
-        if at >= rerouted_at and code not in _UNDELIVERED
-    )[-1]
+    return int(_latest_failure(history, rerouted_at) or _furthest(history, rerouted_at))
 
 
-def in_conflict(history: Mapping[int, int]) -> bool:
+def _latest_failure(history: dict[int, int], rerouted_at: i64) -> i64:
+    """0: none since the reroute."""
+    found: i64 = 0
+    found_at: i64 = _BEGINNING
+    for code, at in history.items():
+        if at <= rerouted_at or not _UNDELIVERED[code]:
+            continue
+        if at > found_at or (at == found_at and _PREFERENCE[code] > _PREFERENCE[found]):
+            found, found_at = code, at
+    return found
+
+
+def _furthest(history: dict[int, int], rerouted_at: i64) -> i64:
+    """Of two that have come as far, a known one, then the later."""
+    found: i64 = 0
+    found_at: i64 = _BEGINNING
+    furthest: i64 = -1
+    for code, at in history.items():
+        if at < rerouted_at or _UNDELIVERED[code]:
+            continue
+        progress: i64 = _PROGRESS[code]
+        if progress > furthest or (
+            progress == furthest and (at > found_at or (at == found_at and code > found))
+        ):
+            found, found_at, furthest = code, at, progress
+    return found
+
+
+def in_conflict(history: dict[int, int]) -> bool:
     """Delivered, and yet failed after the last reroute: parts of a long message can differ."""
     if ON_HANDSET not in history and DELIVERED not in history:
         return False
-    return bool(_failures_after(history.get(REROUTED, _BEGINNING), history))
+    return _latest_failure(history, history.get(REROUTED, _BEGINNING)) != 0
 
 
-def hides_progress(history: Mapping[int, int]) -> bool:
+def hides_progress(history: dict[int, int]) -> bool:
     """Failed, and yet a later report of progress: a reroute whose 102 was never sent to us."""
     code = resolve(history)
-    if code not in _UNDELIVERED:
+    if not _UNDELIVERED[code]:
         return False
     failed_at = history[code]
-    return any(at > failed_at and _STAGE[c] >= Stage.SUBMITTED for c, at in history.items())
+    return any(at > failed_at and _STAGE[c] >= _SUBMITTED for c, at in history.items())
 
 
-def all_at_once(history: Mapping[int, int]) -> bool:
+def all_at_once(history: dict[int, int]) -> bool:
     """Several codes, one stamp: a sign that the stamp is not the time of the change."""
     return len(history) > 1 and len(set(history.values())) == 1
-
-
-def _failures_after(rerouted_at: int, history: Mapping[int, int]) -> list[tuple[int, int]]:
-    return [(c, at) for c, at in history.items() if at > rerouted_at and c in _UNDELIVERED]

@@ -9,6 +9,7 @@ back, so a record that lacks something is joined to what is known, and never rep
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from processor.core.collapse import is_later, merge, resolve
 from processor.core.events import MessageState
@@ -44,7 +45,8 @@ def join(known: MessageState, read: MessageState) -> MessageState:
         for state in (known, read)
         if state.version == newer.version
     )
-    return newer._replace(
+    return replace(
+        newer,
         history=history,
         code=code,
         task_id=task_id,

@@ -7,30 +7,41 @@ was aborted, and it makes no difference how a stream is cut into batches.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, final
 
-from processor.core.codes import CODES, Stage
+from mypy_extensions import i64
+
+from processor.core.codes import CODE_END, CODES, FINAL, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, is_later, resolve
 from processor.core.due import Rules
-from processor.core.events import IN_FLIGHT, DeliveryEvent, MessageState, Outcome, Settlement
+from processor.core.events import (
+    IN_FLIGHT,
+    Change,
+    DeliveryEvent,
+    MessageState,
+    Outcome,
+    Settlement,
+)
 from processor.errors import Rejection
 
 MAX_AHEAD_MS: Final = 3_600_000
 """A record timestamp so far ahead of our clock bounds nothing. Kafka's brokers refuse it
 themselves since version 4 (`message.timestamp.after.max.ms`); a lesser lead is a clock's."""
 
-_NEVER_SETTLED: Final = (0, 0, 0, Outcome.NONE)
+_NEVER: Final = -(1 << 62)  # before every event time
+_UNDELIVERED: Final = int(Stage.UNDELIVERED)
+_STAGE: Final = [int(CODES[n].stage) if n in CODES else -1 for n in range(CODE_END)]
 
 
-@dataclass(slots=True)
+@dataclass
 class Plan:
-    """`changes` maps a message id to (state before, state after), in the order of first sight.
+    """`changes` by message id, in the order of first sight.
     `ahead`: events from after our own clock, which took their time's place.
     """
 
-    changes: dict[str, tuple[MessageState | None, MessageState]] = field(default_factory=dict)
+    changes: dict[str, Change] = field(default_factory=dict)
     tombstones: list[MessageState] = field(default_factory=list)
     rejected: list[tuple[int, Rejection]] = field(default_factory=list)
     too_late: list[tuple[int, Rejection]] = field(default_factory=list)
@@ -48,22 +59,60 @@ class Plan:
     ahead: int = 0
 
 
-@dataclass(slots=True)
+@final
 class _Draft:
     """A message while the batch is applied to it. `merged`: codes that changed the history."""
 
-    old: MessageState | None
-    history: dict[int, int]
-    task_id: str | None
-    task_at: int
-    account_id: str | None
-    account_at: int
-    merged: list[int]
+    def __init__(
+        self,
+        old: MessageState | None,
+        history: dict[int, int],
+        task_id: str | None,
+        task_at: i64,
+        account_id: str | None,
+        account_at: i64,
+    ) -> None:
+        self.old: Final = old
+        self.history: Final = history
+        self.task_id = task_id
+        self.task_at = task_at
+        self.account_id = account_id
+        self.account_at = account_at
+        self.merged: list[int] = []
+
+
+@final
+class _Counts:
+    """Events by outcome and code, counted in lists: an event adds one to a place in one of them."""
+
+    def __init__(self) -> None:
+        self.advanced = [0] * CODE_END
+        self.duplicate = [0] * CODE_END
+        self.superseded = [0] * CODE_END
+        self.conflict = [0] * CODE_END
+        self.ignored = [0] * CODE_END
+        self.too_late = [0] * CODE_END
+
+    def summed(self) -> Counter[tuple[int, str]]:
+        """By (code, outcome), those that there were."""
+        found: Counter[tuple[int, str]] = Counter()
+        for outcome, counts in (
+            ("advanced", self.advanced),
+            ("duplicate", self.duplicate),
+            ("superseded", self.superseded),
+            ("conflict", self.conflict),
+            ("ignored", self.ignored),
+            ("too_late", self.too_late),
+        ):
+            for code, count in enumerate(counts):
+                if count:
+                    found[code, outcome] = count
+        return found
 
 
 def plan(
-    events: Sequence[DeliveryEvent | Rejection],
-    states: Mapping[str, MessageState],
+    events: list[DeliveryEvent | Rejection],
+    states: dict[str, MessageState],
     settlements: Iterable[Settlement] = (),
     *,
     rules: Rules,
@@ -79,12 +128,14 @@ def plan(
     whose retention may be over; how many rows the Salesforce writer can take at once.
     """
     result = Plan(stream_time=stream_time)
+    counts = _Counts()
     drafts: dict[str, _Draft] = {}
-    _merge_events(events, states, drafts, result, rules, now)
+    _merge_events(events, states, drafts, result, counts, rules, now)
     for draft_id, draft in drafts.items():
-        new = _finish(draft_id, draft, result, rules, now)
+        new = _finish(draft_id, draft, result, counts, rules, now)
         if new is not None:
-            result.changes[draft_id] = (draft.old, new)
+            result.changes[draft_id] = Change(draft.old, new)
+    result.counts = counts.summed()
     for settlement in settlements:
         result.considered.append(settlement)
         _settle(settlement, states, result, rules)
@@ -95,7 +146,7 @@ def plan(
     return result
 
 
-def _is_unbounded(at: int, record_time: int, now: int) -> bool:
+def _is_unbounded(at: i64, record_time: i64, now: i64) -> bool:
     """Whether an event lies in the future, and no record timestamp says since when it was there.
 
     Then it happened when we first saw it. The state has that time, which makes it durable: the
@@ -104,22 +155,25 @@ def _is_unbounded(at: int, record_time: int, now: int) -> bool:
     return at > now and not 0 <= record_time <= now + MAX_AHEAD_MS
 
 
-def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford more calls
-    events: Sequence[DeliveryEvent | Rejection],
-    states: Mapping[str, MessageState],
+def _merge_events(
+    events: list[DeliveryEvent | Rejection],
+    states: dict[str, MessageState],
     drafts: dict[str, _Draft],
     result: Plan,
+    counts: _Counts,
     rules: Rules,
-    now: int,
+    now: i64,
 ) -> None:
-    stream_time = result.stream_time
+    stream_time: i64 = result.stream_time
+    retention_ms = rules.retention_ms
     require_task = rules.require_task
-    dropped: list[tuple[int, str]] = []
     for index, event in enumerate(events):
-        if isinstance(event, Rejection):
+        if not isinstance(event, DeliveryEvent):
             result.rejected.append((index, event))
             continue
-        message_id, code, at, record_time, task_id, account_id = event
+        code = event.code
+        at = event.event_time
+        record_time = event.record_time
         ahead = at > now and _is_unbounded(at, record_time, now)
         if ahead:
             at = now
@@ -129,153 +183,185 @@ def _merge_events(  # noqa: C901, PLR0912 - the hottest loop: it can't afford mo
         if record_time > stream_time:
             # A record stamped in the future must not expire the present.
             stream_time = max(stream_time, min(record_time, now))
-        if task_id is None and require_task:
-            dropped.append((code, "ignored"))
+        if event.task_id is None and require_task:
+            counts.ignored[code] += 1
             continue
-        draft = drafts.get(message_id)
+        draft = drafts.get(event.message_id)
         if draft is None:
-            draft = _open(event, at, states.get(message_id), stream_time - rules.retention_ms)
+            draft = _open(event, at, states.get(event.message_id), stream_time - retention_ms)
             if draft is None:
                 late = Rejection("too_late", "older than the retention, and nothing is known of it")
                 result.too_late.append((index, late))
-                dropped.append((code, "too_late"))
+                counts.too_late[code] += 1
                 continue
-            drafts[message_id] = draft
-        history = draft.history
-        seen = history.get(code)
-        if ahead and seen is not None:
-            dropped.append((code, "duplicate"))
+            drafts[event.message_id] = draft
+        seen = draft.history.get(code, _NEVER)
+        if ahead and seen != _NEVER:
+            counts.duplicate[code] += 1
             continue
-        if seen is None or seen < at:
-            history[code] = at
+        if seen < at:
+            draft.history[code] = at
             draft.merged.append(code)
         else:
-            dropped.append((code, "duplicate"))
-        if task_id == draft.task_id:
-            draft.task_at = max(at, draft.task_at)
-        elif is_later(at, task_id, draft.task_at, draft.task_id):
-            draft.task_at, draft.task_id = at, task_id
-        if account_id == draft.account_id:
-            draft.account_at = max(at, draft.account_at)
-        elif is_later(at, account_id, draft.account_at, draft.account_id):
-            draft.account_at, draft.account_id = at, account_id
+            counts.duplicate[code] += 1
+        _note_ids(draft, at, event)
     result.stream_time = stream_time
-    result.counts.update(dropped)
 
 
-def _open(event: DeliveryEvent, at: int, old: MessageState | None, horizon: int) -> _Draft | None:
+def _note_ids(draft: _Draft, at: i64, event: DeliveryEvent) -> None:
+    """The last-writer registers: the Task's id and the account's."""
+    if event.task_id == draft.task_id:
+        draft.task_at = max(at, draft.task_at)
+    elif is_later(at, event.task_id, draft.task_at, draft.task_id):
+        draft.task_at, draft.task_id = at, event.task_id
+    if event.account_id == draft.account_id:
+        draft.account_at = max(at, draft.account_at)
+    elif is_later(at, event.account_id, draft.account_at, draft.account_id):
+        draft.account_at, draft.account_id = at, event.account_id
+
+
+def _open(event: DeliveryEvent, at: i64, old: MessageState | None, horizon: i64) -> _Draft | None:
     """A message at its first event of the batch; None where that event comes too late."""
     if old is not None:
-        _, history, _, task_id, task_at, account_id, account_at, *_ = old
-        return _Draft(old, history.copy(), task_id, task_at, account_id, account_at, [])
-    _, _, _, _, task_id, account_id = event
+        return _Draft(
+            old, old.history.copy(), old.task_id, old.task_at, old.account_id, old.account_at
+        )
     if at < horizon:
         return None
-    return _Draft(None, {}, task_id, at, account_id, at, [])
+    return _Draft(None, {}, event.task_id, at, event.account_id, at)
 
 
 def _finish(
-    message_id: str, draft: _Draft, result: Plan, rules: Rules, now: int
+    message_id: str, draft: _Draft, result: Plan, counts: _Counts, rules: Rules, now: i64
 ) -> MessageState | None:
     """The new state of a message; None when the batch told nothing new."""
-    old, history, task_id = draft.old, draft.history, draft.task_id
+    old = draft.old
     if old is None:
-        code = resolve(history)
-        version, version_at, due_at, doubt_at = 1, now, now + rules.hold_ms(code), 0
-        settled = _NEVER_SETTLED
-    else:
-        registers = (task_id, draft.task_at, draft.account_id, draft.account_at)
-        if not draft.merged and registers == old.registers:
-            return None
-        code = resolve(history) if draft.merged else old.code
-        version, version_at, due_at, doubt_at = (
-            old.version,
-            old.version_at,
-            old.due_at,
-            old.doubt_at,
-        )
-        settled = old.settled
-        if code != old.code or task_id != old.task_id:
-            version, version_at = version + 1, now
-            if due_at == IN_FLIGHT:
-                result.superseding.append(message_id)
-            due_at = rules.due_at(code, now, old)
-    _count(draft, code, result)
+        return _begun(message_id, draft, result, counts, rules, now)
+    if not draft.merged and not _tells_ids(draft, old):
+        return None
+    code: i64 = resolve(draft.history) if draft.merged else old.code
+    version, version_at, due_at = old.version, old.version_at, old.due_at
+    if code != old.code or draft.task_id != old.task_id:
+        version, version_at = version + 1, now
+        if due_at == IN_FLIGHT:
+            result.superseding.append(message_id)
+        due_at = rules.due_at(code, now, old)
+    _count(draft, code, result, counts)
     if due_at <= now:
         result.ready.append(message_id)
     return MessageState(
         message_id,
-        history,
+        draft.history,
         code,
-        task_id,
+        draft.task_id,
         draft.task_at,
         draft.account_id,
         draft.account_at,
         version,
         version_at,
-        *settled,
+        old.settled_version,
+        old.settled_code,
+        old.settled_at,
+        old.settled_outcome,
         due_at,
-        doubt_at,
+        old.doubt_at,
     )
 
 
-def _count(draft: _Draft, code: int, result: Plan) -> None:
+def _begun(
+    message_id: str, draft: _Draft, result: Plan, counts: _Counts, rules: Rules, now: i64
+) -> MessageState:
+    """The first state of a message."""
+    code: i64 = resolve(draft.history)
+    due_at = now + rules.hold_ms(code)
+    _count(draft, code, result, counts)
+    if due_at <= now:
+        result.ready.append(message_id)
+    return MessageState(
+        message_id,
+        draft.history,
+        code,
+        draft.task_id,
+        draft.task_at,
+        draft.account_id,
+        draft.account_at,
+        version=1,
+        version_at=now,
+        due_at=due_at,
+    )
+
+
+def _tells_ids(draft: _Draft, old: MessageState) -> bool:
+    """Whether a last-writer register has changed."""
+    return (
+        draft.task_at != old.task_at
+        or draft.task_id != old.task_id
+        or draft.account_at != old.account_at
+        or draft.account_id != old.account_id
+    )
+
+
+def _count(draft: _Draft, code: i64, result: Plan, counts: _Counts) -> None:
     """Outcomes of the merged events; oddities are counted when a message first shows them."""
     old, history = draft.old, draft.history
-    before = old.history if old is not None else {}
-    stage = CODES[code].stage
-    conflict = stage > Stage.UNDELIVERED and len(history) > 1 and in_conflict(history)
+    stage: i64 = _STAGE[code]
+    several = len(history) > 1
+    conflict = stage > _UNDELIVERED and several and in_conflict(history)
     advanced = old is None or old.code != code
     for merged in draft.merged:
         if advanced and merged == code:
-            result.counts[merged, "advanced"] += 1
+            counts.advanced[merged] += 1
             advanced = False
-        elif conflict and CODES[merged].stage is Stage.UNDELIVERED:
-            result.counts[merged, "conflict"] += 1
-        else:
+        elif conflict and _STAGE[merged] == _UNDELIVERED:
+            counts.conflict[merged] += 1
+        elif merged == code:
             # The current code again, only later, tells no more than a duplicate does.
-            result.counts[merged, "duplicate" if merged == code else "superseded"] += 1
-    if conflict:
-        result.conflicts += not in_conflict(before)
-    if stage >= Stage.UNDELIVERED and len(history) > 1:
-        if hides_progress(history):
-            result.hidden += not (before and hides_progress(before))
-        became_final = old is None or not CODES[old.code].final
-        result.same_stamps += became_final and all_at_once(history)
+            counts.duplicate[merged] += 1
+        else:
+            counts.superseded[merged] += 1
+    if conflict and (old is None or not in_conflict(old.history)):
+        result.conflicts += 1
+    if stage >= _UNDELIVERED and several:
+        if hides_progress(history) and (old is None or not hides_progress(old.history)):
+            result.hidden += 1
+        if (old is None or not FINAL[old.code]) and all_at_once(history):
+            result.same_stamps += 1
 
 
 def _settle(
-    settlement: Settlement, states: Mapping[str, MessageState], result: Plan, rules: Rules
+    settlement: Settlement, states: dict[str, MessageState], result: Plan, rules: Rules
 ) -> None:
     message_id = settlement.message_id
-    before, state = result.changes.get(message_id, (None, None))
-    if state is None:
+    change = result.changes.get(message_id)
+    if change is None:
         before = state = states.get(message_id)
+    else:
+        before, state = change.old, change.new
     if state is None or settlement.version <= state.settled_version:
         return
-    current = settlement.version == state.version  # else superseded: the newer version is owed
-    new = state.settled_by(
-        settlement,
-        due_at=0 if current else state.version_at + rules.hold_ms(state.code),
-        doubt_at=0 if current else state.doubt_at,
-    )
-    if not current:
+    if settlement.version == state.version:
+        new = state.settled_by(settlement, due_at=0, doubt_at=0)
+    else:  # superseded: the newer version is owed
+        due_at = state.version_at + rules.hold_ms(state.code)
+        new = state.settled_by(settlement, due_at=due_at, doubt_at=state.doubt_at)
         result.ready.append(message_id)
-    result.changes[message_id] = (before, new)
+    result.changes[message_id] = Change(before, new)
     if settlement.outcome is Outcome.REJECTED:
         result.refused.append((new, settlement))
     result.settled.append((new, settlement))
 
 
-def _hand_over(result: Plan, now: int, room: int) -> None:
+def _hand_over(result: Plan, now: i64, room: int) -> None:
     """Rows that are due at once go straight to the writer, as far as it has room."""
     if room <= 0:
         return
     for message_id in result.ready:
-        old, new = result.changes[message_id]
-        if new.version != new.settled_version and new.due_at <= now:
+        change = result.changes[message_id]
+        new = change.new
+        if new is not None and new.owed and new.due_at <= now:
             handed = new.in_flight()
-            result.changes[message_id] = (old, handed)
+            result.changes[message_id] = Change(change.old, handed)
             result.hand_over.append(handed)
             if len(result.hand_over) == room:
                 return

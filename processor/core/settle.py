@@ -129,7 +129,7 @@ def defer(deferral: Deferral, current: MessageState, now: int, rules: Rules) -> 
         due_at = max(now, current.version_at + rules.hold_ms(current.code))
     if doubt_at is None:
         doubt_at = current.doubt_at
-    return current._replace(due_at=due_at, doubt_at=doubt_at)
+    return current.noted(due_at, doubt_at)
 
 
 def is_urgent(outcome: Outcome, *, superseded: bool) -> bool:

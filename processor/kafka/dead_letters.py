@@ -81,7 +81,9 @@ def as_first_seen(event: DeliveryEvent, record: RawRecord) -> DeliveryEvent:
     first = _told_time(record)
     if first is None or first >= event.record_time:
         return event
-    return event._replace(event_time=first, record_time=first)
+    return DeliveryEvent(
+        event.message_id, event.code, first, first, event.task_id, event.account_id
+    )
 
 
 def _event_time(record: RawRecord) -> int | None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 from struct import Struct, error
 from typing import Final
 
+from mypy_extensions import i64
+
 from processor.core.codes import MAX_CODE, MIN_CODE
 from processor.core.events import MessageState, Outcome
 from processor.errors import StoreFailed
@@ -28,28 +30,38 @@ _OUTCOMES: Final = (Outcome.NONE, Outcome.WRITTEN, Outcome.REJECTED)
 _FIXED_FIELDS: Final = 14
 _STRUCTS: Final = [Struct(f"{_FIXED}{n}H{n}q") for n in range(MAX_CODE - MIN_CODE + 2)]
 
-_new_state: Final = tuple.__new__
-
 
 def pack(state: MessageState) -> bytes:
     """The state without its message id. Raises StoreFailed for a value that has no place."""
-    (_, history, code, task_id, task_at, account_id, account_at, version, version_at,
-     settled_version, settled_code, settled_at, outcome, due_at, doubt_at) = state  # fmt: skip
-    flags = int(outcome)
+    history = state.history
+    flags: i64 = int(state.settled_outcome)
     task = account = b""
     n = len(history)
     try:
-        if task_id is not None:
-            task = task_id.encode()
+        if state.task_id is not None:
+            task = state.task_id.encode()
             flags |= _HAS_TASK
-        if account_id is not None:
-            account = account_id.encode()
+        if state.account_id is not None:
+            account = state.account_id.encode()
             flags |= _HAS_ACCOUNT
-        head = _STRUCTS[n].pack(
-            n, flags, len(task), len(account), code, task_at, account_at, version, version_at,
-            settled_version, settled_code, settled_at, due_at, doubt_at,
-            *history, *history.values(),
-        )  # fmt: skip
+        head: bytes = _STRUCTS[n].pack(
+            n,
+            flags,
+            len(task),
+            len(account),
+            state.code,
+            state.task_at,
+            state.account_at,
+            state.version,
+            state.version_at,
+            state.settled_version,
+            state.settled_code,
+            state.settled_at,
+            state.due_at,
+            state.doubt_at,
+            *history,
+            *history.values(),
+        )
     except (error, IndexError, UnicodeEncodeError) as failure:
         raise StoreFailed(f"a state does not fit the local store: {failure}") from failure
     return head + task + account
@@ -74,8 +86,16 @@ def unpack(message_id: str, value: bytes) -> MessageState:
         raise StoreFailed(f"a value of the local store is corrupt: {failure}") from failure
     if len(value) != end + account_len or code not in history:
         raise StoreFailed("a value of the local store is corrupt: its parts do not add up")
-    return _new_state(
-        MessageState,
-        (message_id, history, code, task, task_at, account, account_at, version, version_at,
-         settled_version, settled_code, settled_at, outcome, due_at, doubt_at),
+    return MessageState(
+        message_id, history, code, task, task_at, account, account_at, version, version_at,
+        settled_version, settled_code, settled_at, outcome, due_at, doubt_at,
     )  # fmt: skip
+
+
+def unpack_all(rows: list[tuple[bytes, bytes]], names: dict[bytes, str]) -> dict[str, MessageState]:
+    """The states of packed rows, by message id. `names`: the message id of each key."""
+    states: dict[str, MessageState] = {}
+    for key, value in rows:
+        message_id = names[key]
+        states[message_id] = unpack(message_id, value)
+    return states

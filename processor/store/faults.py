@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def guarded(what: str, path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (lmdb.Error, OSError, OverflowError, UnicodeError) as failure:
+    except (lmdb.Error, OSError, OverflowError, UnicodeError, struct.error) as failure:
         text = f"local store, {what}: {failure}"
         if _is_of_the_machine(failure):
             raise StoreBlocked(f"{text} ({_advice(failure, path)})") from failure

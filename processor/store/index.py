@@ -11,13 +11,15 @@ finds it all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from struct import Struct
+from typing import Final, final
 
-from processor.core.codes import CODES
-from processor.core.events import MessageState
+from mypy_extensions import i64
+
+from processor.core.codes import FINAL as IS_FINAL
+from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.core.report.fields import MAX_MESSAGE_ID_BYTES
 from processor.errors import StoreFailed
-from processor.ports import Change
 from processor.store.codec import pack
 
 FINAL, INTERMEDIATE, EXPIRY, DOUBT = range(4)
@@ -30,29 +32,54 @@ HOUR_MS: Final = 3_600_000
 DUE_BYTES: Final = 8
 HOUR_BYTES: Final = 4
 _MAX_HOUR: Final = (1 << 32) - 1
-_FINAL_CODES: Final = frozenset(code.number for code in CODES.values() if code.final)
+_BEGINNING: Final = -(1 << 62)
+_KEY: Final = Struct(">Q").pack
+_HOUR: Final = Struct(">I").pack
 
 
-def hour_of(time_ms: int) -> int:
+def hour_of(time_ms: i64) -> i64:
     """The expiry bucket of a time."""
-    hour = time_ms // HOUR_MS
+    hour: i64 = time_ms // HOUR_MS
     return hour if 0 <= hour <= _MAX_HOUR else 0 if hour < 0 else _MAX_HOUR
 
 
+def expiry_key(state: MessageState, key: bytes) -> bytes:
+    """Where a message's state has its place among those that may expire."""
+    return _HOUR(last_hour(state)) + key
+
+
+def expiry_end(before_ms: int) -> bytes:
+    """Behind the last of those whose last event was in that hour."""
+    return _HOUR(hour_of(before_ms)) + b"\xff"
+
+
+def due_end(prefix: bytes, now_ms: int) -> bytes:
+    """Behind the last owed key of an org that is due. None in flight is."""
+    return prefix + _KEY(min(now_ms, IN_FLIGHT - 1) + 1)
+
+
+def last_hour(state: MessageState) -> i64:
+    """The expiry bucket of a message's last event."""
+    latest: i64 = _BEGINNING
+    for at in state.history.values():
+        latest = max(latest, at)
+    return hour_of(latest)
+
+
+@final
 class Writes:
     """What one transaction does. Everything is sorted by key."""
-
-    __slots__ = ("drops", "growth", "puts", "state_drops", "state_puts")
 
     def __init__(self) -> None:
         self.state_puts: list[tuple[bytes, bytes]] = []
         self.state_drops: list[bytes] = []
-        self.puts: tuple[list[tuple[bytes, bytes]], ...] = ([], [], [], [])
-        self.drops: tuple[list[bytes], ...] = ([], [], [], [])
+        self.puts: list[list[tuple[bytes, bytes]]] = [[], [], [], []]
+        self.drops: list[list[bytes]] = [[], [], [], []]
         self.growth = 0
         """How the number of states changes, if every old state was what it was said to be."""
 
 
+@final
 class Indexer:
     """Computes index keys. `org_of` maps an account id (None: not known) to an org."""
 
@@ -72,22 +99,49 @@ class Indexer:
 
     def writes(self, changes: Iterable[Change]) -> Writes:
         """Everything to write for the changes; those of one message follow one another."""
-        merged: dict[str, tuple[MessageState | None, MessageState | None]] = {}
+        merged: dict[str, Change] = {}
         for change in changes:
             some = change.new or change.old
             if some is not None:
                 earlier = merged.get(some.message_id)
-                merged[some.message_id] = change if earlier is None else (earlier[0], change.new)
+                merged[some.message_id] = (
+                    change if earlier is None else Change(earlier.old, change.new)
+                )
         writes = Writes()
         for message_id in sorted(merged):  # code point order is UTF-8 byte order
-            old, new = merged[message_id]
-            if new is not None:
-                self._add(writes, message_id.encode(), old, new)
-            elif old is not None:
-                self._drop(writes, message_id.encode(), old)
-        for puts, drops in zip(writes.puts, writes.drops, strict=True):
-            puts.sort()
-            drops.sort()
+            change = merged[message_id]
+            if change.new is not None:
+                self._add(writes, message_id.encode(), change.old, change.new)
+            elif change.old is not None:
+                self._drop(writes, message_id.encode(), change.old)
+        for level in range(len(INDEX_NAMES)):
+            writes.puts[level].sort()
+            writes.drops[level].sort()
+        return writes
+
+    def loaded(
+        self, latest: dict[str, MessageState | None], old: dict[str, MessageState]
+    ) -> Writes:
+        """Everything to write for what a restore has read. Nearly every state of it is settled, and
+        new to the store: a shorter way.
+        """
+        fresh: list[MessageState] = []
+        others: list[Change] = []
+        for message_id, new in latest.items():
+            before = old.get(message_id)
+            if before is None and new is not None and not new.owed:
+                fresh.append(new)
+            else:
+                others.append(Change(before, new))
+        writes = self.writes(others)
+        expiry = writes.puts[EXPIRY]
+        for state in fresh:
+            key = state.message_id.encode()
+            writes.state_puts.append((key, pack(state)))
+            expiry.append((expiry_key(state, key), b""))
+        writes.state_puts.sort()
+        expiry.sort()
+        writes.growth += len(fresh)
         return writes
 
     def _add(self, writes: Writes, key: bytes, old: MessageState | None, new: MessageState) -> None:
@@ -104,52 +158,61 @@ class Indexer:
             or old.account_id != new.account_id
             or old.doubt_at != new.doubt_at
         ):
-            was, now = self._owed_key(old, key), self._owed_key(new, key)
-            if was != now:
-                if was is not None:
-                    writes.drops[was[0]].append(was[1])
-                if now is not None:
-                    writes.puts[now[0]].append((now[1], b""))
-            if _in_doubt(old) != _in_doubt(new):
-                if _in_doubt(new):
-                    writes.puts[DOUBT].append((key, b""))
-                else:
-                    writes.drops[DOUBT].append(key)
-        if old.history != new.history:
-            hour_was = hour_of(max(old.history.values()))
-            hour_now = hour_of(max(new.history.values()))
+            self._move(writes, key, old, new)
+        if old.history is not new.history:
+            hour_was = last_hour(old)
+            hour_now = last_hour(new)
             if hour_was != hour_now:
-                writes.drops[EXPIRY].append(hour_was.to_bytes(HOUR_BYTES, "big") + key)
-                writes.puts[EXPIRY].append((hour_now.to_bytes(HOUR_BYTES, "big") + key, b""))
+                writes.drops[EXPIRY].append(_HOUR(hour_was) + key)
+                writes.puts[EXPIRY].append((_HOUR(hour_now) + key, b""))
+
+    def _move(self, writes: Writes, key: bytes, old: MessageState, new: MessageState) -> None:
+        """Among the owed ones, and those in doubt."""
+        was, now = self._owed_key(old, key), self._owed_key(new, key)
+        level_was, level_now = level_of(old), level_of(new)
+        if was != now or level_was != level_now:
+            if was is not None:
+                writes.drops[level_was].append(was)
+            if now is not None:
+                writes.puts[level_now].append((now, b""))
+        if _in_doubt(old) != _in_doubt(new):
+            if _in_doubt(new):
+                writes.puts[DOUBT].append((key, b""))
+            else:
+                writes.drops[DOUBT].append(key)
 
     def _put_indexes(self, writes: Writes, key: bytes, new: MessageState) -> None:
         owed = self._owed_key(new, key)
         if owed is not None:
-            writes.puts[owed[0]].append((owed[1], b""))
+            writes.puts[level_of(new)].append((owed, b""))
         if _in_doubt(new):
             writes.puts[DOUBT].append((key, b""))
-        hour = hour_of(max(new.history.values()))
-        writes.puts[EXPIRY].append((hour.to_bytes(HOUR_BYTES, "big") + key, b""))
+        writes.puts[EXPIRY].append((expiry_key(new, key), b""))
 
     def _drop(self, writes: Writes, key: bytes, old: MessageState) -> None:
         writes.growth -= 1
         writes.state_drops.append(key)
         owed = self._owed_key(old, key)
         if owed is not None:
-            writes.drops[owed[0]].append(owed[1])
+            writes.drops[level_of(old)].append(owed)
         if _in_doubt(old):
             writes.drops[DOUBT].append(key)
-        hour = hour_of(max(old.history.values()))
-        writes.drops[EXPIRY].append(hour.to_bytes(HOUR_BYTES, "big") + key)
+        writes.drops[EXPIRY].append(expiry_key(old, key))
 
-    def _owed_key(self, state: MessageState, key: bytes) -> tuple[int, bytes] | None:
-        """The index and the key in it; None: not owed. Raises OverflowError for a due_at < 0."""
+    def _owed_key(self, state: MessageState, key: bytes) -> bytes | None:
+        """The key in its level's index; None: not owed. Raises StoreFailed for a due_at < 0."""
         if state.version == state.settled_version:
             return None
         org = self._org_of(state.account_id)
-        prefix = self._org_keys.get(org) or self.org_key(org)
-        level = FINAL if state.code in _FINAL_CODES else INTERMEDIATE
-        return level, prefix + state.due_at.to_bytes(DUE_BYTES, "big") + key
+        prefix = self._org_keys.get(org)
+        if prefix is None:
+            prefix = self.org_key(org)
+        return prefix + _KEY(state.due_at) + key
+
+
+def level_of(state: MessageState) -> int:
+    """Which index of owed rows it belongs to."""
+    return FINAL if IS_FINAL[state.code] else INTERMEDIATE
 
 
 def unfit(message_id: str, state: MessageState | None) -> str | None:

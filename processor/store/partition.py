@@ -27,23 +27,23 @@ from weakref import WeakSet
 
 import lmdb
 
-from processor.core.events import IN_FLIGHT, MessageState
+from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.core.join import joined
 from processor.errors import StoreBlocked, StoreFailed
-from processor.ports import Change, Loaded
-from processor.store.codec import pack, unpack
+from processor.ports import Loaded
+from processor.store.codec import unpack, unpack_all
 from processor.store.faults import guarded, reserve
 from processor.store.index import (
     DOUBT,
-    DUE_BYTES,
     EXPIRY,
     HOUR_BYTES,
     INDEX_NAMES,
     OWED,
     Indexer,
     Writes,
+    due_end,
     due_of,
-    hour_of,
+    expiry_end,
     message_key,
 )
 
@@ -195,39 +195,15 @@ class PartitionStore:
         old = self.get({message_id for message_id, _ in changes})
         latest = joined(changes, old)
         with guarded("write", self._path):
-            self._write(self._loaded(latest, old), record)
-
-    def _loaded(
-        self, latest: dict[str, MessageState | None], old: dict[str, MessageState]
-    ) -> Writes:
-        """Nearly every state of a restore is settled and new to the store: a shorter way."""
-        fresh: list[MessageState] = []
-        others: list[Change] = []
-        for message_id, new in latest.items():
-            before = old.get(message_id)
-            if before is None and new is not None and new.version == new.settled_version:
-                fresh.append(new)
-            else:
-                others.append(Change(before, new))
-        writes = self._indexer.writes(others)
-        states, expiry = writes.state_puts, writes.puts[EXPIRY]
-        for new in fresh:
-            key = new.message_id.encode()
-            states.append((key, pack(new)))
-            hour = hour_of(max(new.history.values()))
-            expiry.append((hour.to_bytes(HOUR_BYTES, "big") + key, b""))
-        states.sort()
-        expiry.sort()
-        writes.growth += len(fresh)
-        return writes
+            self._write(self._indexer.loaded(latest, old), record)
 
     # -- reading -----------------------------------------------------------------------------
 
     def get(self, ids: Collection[str]) -> dict[str, MessageState]:
-        keys = [message_id.encode() for message_id in sorted(ids)]
+        names = {message_id.encode(): message_id for message_id in ids}
         with guarded("read", self._path), self._env.begin() as txn:
-            rows = txn.cursor(self._states).getmulti(keys)
-            return {i: unpack(i, value) for i, value in ((k.decode(), v) for k, v in rows)}
+            rows = txn.cursor(self._states).getmulti(sorted(names))
+        return unpack_all(rows, names)
 
     def count(self) -> int:
         with guarded("read", self._path), self._env.begin() as txn:
@@ -244,7 +220,7 @@ class PartitionStore:
     def due_keys(self, level: int, org: str, now_ms: int, limit: int) -> list[tuple[int, bytes]]:
         """Due time and message id of the rows that are due, in order."""
         prefix = self._indexer.org_key(org)
-        end = prefix + (min(now_ms, IN_FLIGHT - 1) + 1).to_bytes(DUE_BYTES, "big")
+        end = due_end(prefix, now_ms)
         with guarded("read", self._path), self._env.begin() as txn:
             cursor = txn.cursor(self._indexes[level])
             if not cursor.set_range(prefix):
@@ -279,7 +255,7 @@ class PartitionStore:
         """Settled states whose last event is before that. Looks at a bounded number of rows, from
         where the last call found something or stopped: rows still owed hide none behind them.
         """
-        end = hour_of(before_ms).to_bytes(HOUR_BYTES, "big") + b"\xff"
+        end = expiry_end(before_ms)
         start, budget = self._resume, max(limit, EXPIRY_SCAN_ROWS)
         with guarded("read", self._path), self._env.begin() as txn:
             keys = self._expiry_keys(txn, start, end, budget)

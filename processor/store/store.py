@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
-from processor.core.events import MessageState
+from processor.core.events import Change, MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
-from processor.ports import Change, Clock, Loaded, OwedCount
+from processor.ports import Clock, Loaded, OwedCount
 from processor.store.codec import FORMAT
 from processor.store.faults import guarded, lock, probe
 from processor.store.index import OWED, Indexer, unfit

@@ -18,12 +18,12 @@ from typing import Final, NamedTuple
 
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
+from processor.core.events import Change
 from processor.core.plan import Plan
 from processor.core.settle import Deferral, Stop
 from processor.errors import StoreBlocked, StoreFailed, Unavailable
 from processor.ports import (
     Aborted,
-    Change,
     Clock,
     Committed,
     Decoder,
@@ -400,7 +400,7 @@ class Worker:
     ) -> None:
         """The store follows the commit; the writer gets what is due at once."""
         for number, decided in plans.items():
-            changes = [Change(old, new) for old, new in decided.changes.values()]
+            changes = list(decided.changes.values())
             changes += [Change(old, None) for old in decided.tombstones]
             if changes:
                 checkpoint = committed.checkpoints[number]

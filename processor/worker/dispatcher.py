@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from processor.core.attributes import OF_THE_CODE, values_of
-from processor.core.events import MessageState
-from processor.ports import Change, Owed, Store, Writer
+from processor.core.events import Change, MessageState
+from processor.ports import Owed, Store, Writer
 from processor.worker.partition import Partition
 
 SHORTEST_WAIT_S: Final = 0.01

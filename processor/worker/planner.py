@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from operator import itemgetter
 
 from processor.core.due import Rules
 from processor.core.events import DeliveryEvent, MessageState
@@ -49,9 +48,9 @@ class Planner:
         plans: dict[int, Plan] = {}
         for number, events in decoded.items():
             partition = self._assignment[number]
-            ids = {event[0] for event in events if not isinstance(event, Rejection)}
+            ids = {event.message_id for event in events if not isinstance(event, Rejection)}
             settlements = partition.settlements.of(None if flush else ids)
-            ids.update(map(itemgetter(0), settlements))
+            ids.update([settlement.message_id for settlement in settlements])
             plans[number] = plan(
                 events,
                 self._store.get_many(number, ids) if ids else {},

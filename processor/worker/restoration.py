@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from processor.core.due import Rules, reclaim
+from processor.core.events import Change
 from processor.core.mark import parse, where_to_start
 from processor.errors import StoreBlocked, StoreFailed, Unavailable
 from processor.ports import (
-    Change,
     Clock,
     CommittedOffset,
     Outbox,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from processor.core.due import Rules, must_verify
-from processor.core.events import MessageState, Settlement
+from processor.core.events import Change, MessageState, Settlement
 from processor.core.settle import Deferral, defer, is_urgent, settle
-from processor.ports import Change, Result
+from processor.ports import Result
 
 
 class Settlements:

@@ -25,7 +25,9 @@ def build(
         position = Position(offset, decided.stream_time)
         transaction.positions[partition] = position
         transaction.marks[partition] = mark(partition, *position)
-        transaction.statuses[partition] = [new for _, new in decided.changes.values()]
+        transaction.statuses[partition] = [
+            change.new for change in decided.changes.values() if change.new is not None
+        ]
         transaction.tombstones[partition] = [state.message_id for state in decided.tombstones]
         transaction.dead_letters += _dead_letters(partition, batch, decided)
     return transaction

@@ -22,9 +22,9 @@ from processor.config.load import load_settings
 from processor.config.schema import known_settings
 from processor.config.settings import Settings
 from processor.core.due import reclaim
+from processor.core.events import Change
 from processor.errors import ConfigError
 from processor.kafka.source import KafkaSource
-from processor.ports import Change
 from processor.runtime.http import HttpServer
 from processor.salesforce.writer import WriterSettings
 from processor.store.store import LmdbStore

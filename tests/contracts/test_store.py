@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from processor.core.events import IN_FLIGHT, MessageState
+from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.errors import StoreFailed
-from processor.ports import Change, OwedCount, Store
+from processor.ports import OwedCount, Store
 from processor.store.store import LmdbStore
 from tests.simulation.group import Group
 from tests.simulation.machine import Machine
@@ -265,7 +266,7 @@ def test_owed_rows_are_those_of_when_one_asked_whatever_is_written_meanwhile(sto
     put(store, *before)
     seen: list[MessageState] = []
     for row in store.owed_rows(0):
-        store.put_many(0, [Change(row, row._replace(due_at=9_000 + len(seen)))])
+        store.put_many(0, [Change(row, replace(row, due_at=9_000 + len(seen)))])
         if len(seen) < 5:
             put(store, state(f"new {len(seen)}", due=9_999))
         seen.append(row)
@@ -284,15 +285,15 @@ def test_owed_rows_are_counted_by_whether_their_code_is_final(store: Store) -> N
 
 
 def test_of_the_owed_rows_those_in_doubt_are_counted(store: Store) -> None:
-    doubtful = state("a")._replace(doubt_at=5)
-    put(store, doubtful, state("b"), state("c", code=220)._replace(doubt_at=7))
+    doubtful = replace(state("a"), doubt_at=5)
+    put(store, doubtful, state("b"), replace(state("c", code=220), doubt_at=7))
     assert store.owed_count() == OwedCount(1, 2, in_doubt=2)
-    again = doubtful._replace(due_at=IN_FLIGHT)
+    again = replace(doubtful, due_at=IN_FLIGHT)
     store.put_many(
-        0, [Change(doubtful, again), Change(state("b"), state("b")._replace(doubt_at=9))]
+        0, [Change(doubtful, again), Change(state("b"), replace(state("b"), doubt_at=9))]
     )
     assert store.owed_count() == OwedCount(1, 2, in_doubt=3)
-    store.put_many(0, [Change(again, again._replace(settled_version=again.version))])
+    store.put_many(0, [Change(again, replace(again, settled_version=again.version))])
     assert store.owed_count() == OwedCount(1, 1, in_doubt=2)
     store.load(0, [("b", None), ("c", state("c", code=220))], 9)
     assert store.owed_count() == OwedCount(1, 0)
@@ -314,7 +315,7 @@ def test_only_what_is_settled_and_old_expires(store: Store) -> None:
 def test_the_age_of_a_message_is_that_of_its_latest_event_of_any_code(store: Store) -> None:
     old = settled("m", at=NOW - 10 * HOUR)
     put(store, old)
-    touched = old._replace(history={**old.history, 200: NOW})
+    touched = replace(old, history={**old.history, 200: NOW})
     store.put_many(0, [Change(old, touched)])
     assert store.expired(0, NOW - HOUR, 10) == []
     assert store.expired(0, NOW + 1, 10) == [touched]

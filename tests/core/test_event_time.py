@@ -14,7 +14,7 @@ import pytest
 from processor.core.collapse import resolve
 from processor.core.events import DeliveryEvent, MessageState
 from processor.core.plan import Plan, plan
-from processor.core.report.fields import Oddities, compile_normaliser
+from processor.core.report.fields import Oddities, event_of
 from processor.errors import Rejected, Rejection
 from tests.support.rules import READING, RULES
 
@@ -46,7 +46,6 @@ def run(
 ) -> Came:
     """`stamps` are of date_received; submitted_date is missing."""
     stats = Oddities()
-    normalise = compile_normaliser(READING, stats, FIELDS)
     events: list[DeliveryEvent | Rejection] = []
     for code, stamp, record_time in zip(codes, stamps, records, strict=False):
         report: dict[str, Any] = {
@@ -57,12 +56,12 @@ def run(
             "metadata": {"salesforce_task_id": "00T1"},
         }
         try:
-            events.append(normalise(report, record_time))
+            events.append(event_of(report, record_time, READING, stats))
         except Rejected as rejected:
             events.append(rejected.rejection)
     result = plan(events, states or {}, rules=RULES, now=now, stream_time=stream_time)
     changed = result.changes.get("m")
-    return Came(changed[1] if changed else None, stats, result)
+    return Came(changed.new if changed else None, stats, result)
 
 
 def status(came: Came) -> int:

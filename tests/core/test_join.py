@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,14 +67,14 @@ def test_the_owner_s_next_record_takes_the_place_of_the_last() -> None:
 
 
 def test_an_old_record_behind_a_newer_one_changes_nothing() -> None:
-    refused = record(1, 200, settled=1)._replace(settled_outcome=Outcome.REJECTED)
+    refused = replace(record(1, 200, settled=1), settled_outcome=Outcome.REJECTED)
     written = record(2, 200, 220, settled=2)
     assert join(written, refused) == written
 
 
 def test_two_that_each_know_something_owe_what_they_come_to() -> None:
     failed, rerouted = record(2, 200, 402, settled=2), record(2, 200, settled=2)
-    rerouted = rerouted._replace(history={200: NOW, 102: NOW + 9}, code=200)
+    rerouted = replace(rerouted, history={200: NOW, 102: NOW + 9}, code=200)
     both = join(failed, rerouted)
     assert both.code == 102
     assert (both.version, both.settled_version) == (3, 2)

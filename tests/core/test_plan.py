@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from processor.core.events import IN_FLIGHT, DeliveryEvent, MessageState, Outcom
 from processor.core.plan import Plan, plan
 from processor.errors import Rejection
 from tests.support.rules import RULES
+from tests.support.states import after
 
 NOW = 1_700_000_000_000
 DAY = 86_400_000
@@ -43,7 +45,7 @@ class Partition:
         expired: Sequence[MessageState] = (),
     ) -> Plan:
         result = plan(
-            events,
+            list(events),
             self.states,
             settlements,
             rules=self.rules,
@@ -53,7 +55,7 @@ class Partition:
             room=room,
         )
         self.stream_time = result.stream_time
-        self.states.update({key: new for key, (_, new) in result.changes.items()})
+        self.states.update((key, after(result, key)) for key in result.changes)
         for gone in result.tombstones:
             del self.states[gone.message_id]
         return result
@@ -148,7 +150,7 @@ def test_200_settled_402_unanswered_then_a_late_102_is_still_owed() -> None:
 def test_a_settlement_of_an_older_version_leaves_the_newer_one_owed_and_due() -> None:
     partition = Partition()
     partition.take([event(200, NOW)])
-    partition.states["m"] = partition.states["m"]._replace(due_at=IN_FLIGHT)
+    partition.states["m"] = replace(partition.states["m"], due_at=IN_FLIGHT)
     result = partition.take([event(220, NOW + 1)])
     assert result.superseding == ["m"]
     assert partition.states["m"].due_at == IN_FLIGHT
@@ -194,8 +196,8 @@ def test_an_older_event_can_still_bring_an_account() -> None:
     partition = Partition()
     partition.take([event(220, NOW + 1, account=None)])
     result = partition.take([event(220, NOW, account="b")])
-    assert result.changes["m"][1].account_id == "b"
-    assert result.changes["m"][1].version == 1
+    assert after(result, "m").account_id == "b"
+    assert after(result, "m").version == 1
 
 
 def test_of_two_accounts_at_one_time_the_greater_is_kept_even_if_it_comes_twice() -> None:
@@ -214,7 +216,7 @@ def test_a_row_that_is_due_is_not_handed_over_where_it_was_settled_in_the_same_b
 
 
 def test_a_known_value_is_never_blanked_and_a_later_one_wins_in_any_order() -> None:
-    any_message = RULES._replace(require_task=False)
+    any_message = replace(RULES, require_task=False)
     one, other = Partition(any_message), Partition(any_message)
     stream = [
         event(101, NOW, task=None),

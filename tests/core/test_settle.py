@@ -7,6 +7,7 @@ meanwhile. `test_settle_mutants.py` shows which row catches which wrong rule.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import pytest
@@ -146,9 +147,9 @@ def is_right(row: Row, rule: Any) -> bool:
         return False
     current = sent
     if newer := row.newer:
-        current = sent._replace(code=newer.code, version=4, version_at=ago(newer.age_s))
+        current = replace(sent, code=newer.code, version=4, version_at=ago(newer.age_s))
     due_at = NOW + round(row.becomes.in_s * 1000)
-    expected = current._replace(due_at=due_at, doubt_at=ago(row.becomes.doubt_s))
+    expected = replace(current, due_at=due_at, doubt_at=ago(row.becomes.doubt_s))
     return bool(rule.defer(decided, current, NOW, RULES) == expected)
 
 
@@ -234,7 +235,7 @@ def test_a_row_can_be_named() -> None:
 def test_a_doubt_ends_by_reading_back_or_by_a_refusal_alone(
     verdict: Verdict, doubt_at: int, verified: bool, age_ms: int
 ) -> None:
-    sent = sent_row(ROWS[0])._replace(version_at=NOW - age_ms, doubt_at=doubt_at)
+    sent = replace(sent_row(ROWS[0]), version_at=NOW - age_ms, doubt_at=doubt_at)
     decided = right.settle(verdict, sent, NOW, RULES, verified=verified)
     if isinstance(decided, Deferral):
         new = right.defer(decided, sent, NOW, RULES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -50,16 +51,14 @@ def test_a_reason_is_a_short_word_fit_for_a_label_and_belongs_to_one_stage() -> 
 
 def test_the_parts_of_a_state_are_the_fields_that_they_are_named_for() -> None:
     state = MessageState("m", {220: 1}, 220, "t", 2, "a", 3, 4, 5, 6, 7, 8, Outcome.WRITTEN, 9, 10)
-    assert state.registers == (state.task_id, state.task_at, state.account_id, state.account_at)
-    assert state.settled == (
-        state.settled_version,
-        state.settled_code,
-        state.settled_at,
-        state.settled_outcome,
-    )
-    assert state.in_flight() == state._replace(due_at=IN_FLIGHT)
+    assert list(asdict(state).values()) == [
+        "m", {220: 1}, 220, "t", 2, "a", 3, 4, 5, 6, 7, 8, Outcome.WRITTEN, 9, 10
+    ]  # fmt: skip
+    assert state.noted(due_at=13, doubt_at=14) == replace(state, due_at=13, doubt_at=14)
+    assert state.in_flight() == replace(state, due_at=IN_FLIGHT)
     settlement = Settlement("m", 11, 402, 12, Outcome.REJECTED, "LOCK")
-    assert state.settled_by(settlement, due_at=13, doubt_at=14) == state._replace(
+    assert state.settled_by(settlement, due_at=13, doubt_at=14) == replace(
+        state,
         settled_version=11,
         settled_code=402,
         settled_at=12,

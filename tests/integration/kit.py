@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any, Protocol, TypeVar
 
 import pytest
@@ -202,7 +203,7 @@ class JsonCodec:
 
 
 def encode(state: MessageState) -> bytes:
-    return json.dumps(state._asdict()).encode()
+    return json.dumps(asdict(state)).encode()
 
 
 def state(message_id: str, version: int = 1) -> MessageState:

@@ -10,7 +10,7 @@ offsets is checked against nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Protocol
 
@@ -226,7 +226,7 @@ class Broker:
         self, txn: Txn, partition: int, key: str, state: MessageState | None, mark: str
     ) -> int:
         if state is not None:
-            state = state._replace(history=dict(state.history), due_at=0, doubt_at=0)
+            state = replace(state, history=dict(state.history), due_at=0, doubt_at=0)
         txn.statuses.append((partition, key, state))
         return self.statuses[partition].append(key, state, txn, self._world.now, mark)
 

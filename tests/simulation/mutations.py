@@ -11,13 +11,12 @@ from typing import Any
 
 from processor.core.breaker import BreakerRules
 from processor.core.due import Rules
-from processor.core.events import MessageState, Outcome
+from processor.core.events import Change, MessageState, Outcome
 from processor.core.plan import Plan
 from processor.core.settle import Retry, Settled, Unknown
 from processor.errors import StopProcessing, StoreBlocked, StoreFailed
 from processor.ports import (
     Aborted,
-    Change,
     Clock,
     Committed,
     CommittedOffset,
@@ -70,9 +69,9 @@ class LenientStore(SimStore):
 
     def to_put(self, partition: int, changes: Iterable[Change]) -> Iterable[Change]:
         kept = self._open[partition]
-        for old, new in changes:
-            if some := old or new:
-                yield Change(kept.get(some.message_id), new)
+        for change in changes:
+            if some := change.old or change.new:
+                yield Change(kept.get(some.message_id), change.new)
 
 
 class SettledAtOnce(SimWriter):
@@ -88,7 +87,7 @@ class SeenIsSettled(SimStore):
 
     def to_load(self, changes: Loaded) -> Loaded:
         return [
-            (key, state and state._replace(settled_version=state.version)) for key, state in changes
+            (key, state and replace(state, settled_version=state.version)) for key, state in changes
         ]
 
 
@@ -178,7 +177,7 @@ class ShortOutbox(SimOutbox):
 def by_code(state: MessageState) -> MessageState:
     """Nothing is owed where the code is the one that was settled last."""
     if state.code == state.settled_code and state.settled_outcome is Outcome.WRITTEN:
-        return state._replace(settled_version=state.version)
+        return replace(state, settled_version=state.version)
     return state
 
 
@@ -188,7 +187,10 @@ class PlanningByCode(Planner):
     def plans(self, *args: Any, **kwargs: Any) -> dict[int, Plan]:
         plans = super().plans(*args, **kwargs)
         for decided in plans.values():
-            decided.changes = {k: (old, by_code(new)) for k, (old, new) in decided.changes.items()}
+            decided.changes = {
+                key: Change(change.old, change.new and by_code(change.new))
+                for key, change in decided.changes.items()
+            }
             decided.hand_over = [state for state in decided.hand_over if by_code(state).owed]
         return plans
 
@@ -243,8 +245,8 @@ class NeverInDoubt(SimStore):
     """Nobody remembers that an outcome was unknown."""
 
     def to_put(self, partition: int, changes: Iterable[Change]) -> Iterable[Change]:
-        for old, new in changes:
-            yield Change(old, new and new._replace(doubt_at=0))
+        for change in changes:
+            yield Change(change.old, change.new and replace(change.new, doubt_at=0))
 
 
 class UnknownIsRetry(SimWriter):
@@ -278,7 +280,7 @@ class ExpiresOwed(SimStore):
 
     def expired(self, partition: int, before_ms: int, limit: int) -> list[MessageState]:
         old = [s for s in self._open[partition].values() if s.last_event_time < before_ms]
-        return [state._replace(settled_version=state.version) for state in old[:limit]]
+        return [replace(state, settled_version=state.version) for state in old[:limit]]
 
 
 class StoppingThrottle(Throttle):
@@ -319,6 +321,6 @@ def slowed_by(make: Callable[[int, BreakerRules | None], Throttle]) -> Build:
 
 def never_too_late(ports: Ports, rules: Rules, limits: Limits, fields: Mapping[str, str]) -> Worker:
     """An event older than the retention begins an empty history."""
-    worker = Worker(ports, rules._replace(retention_ms=10**12), limits, fields)
+    worker = Worker(ports, replace(rules, retention_ms=10**12), limits, fields)
     worker._rules = worker._expiry._rules = rules
     return worker

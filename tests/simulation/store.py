@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from processor.core.events import MessageState
+from processor.core.events import Change, MessageState
 from processor.errors import StoreBlocked, StoreFailed
-from processor.ports import Change, Loaded
+from processor.ports import Loaded
 from tests.simulation.machine import Machine
 from tests.simulation.weather import DELETE_RETENTION_S
 from tests.support.memory_store import MemoryStore

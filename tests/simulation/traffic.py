@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from processor.core.events import DeliveryEvent
@@ -107,7 +108,7 @@ class Traffic:
                 self._broker.produce(meaning, partition)
                 what = "poison"
             else:
-                event = meaning._replace(record_time=self._world.wall_ms())
+                event = replace(meaning, record_time=self._world.wall_ms())
                 self._broker.produce(event, partition)
                 what = f"{event.message_id} {event.code}"
             self._world.note("topic", f"p{partition}:{self._broker.ends[partition] - 1}", what)

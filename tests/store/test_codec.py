@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,13 +25,13 @@ def test_unpacking_gives_back_what_was_packed(given: MessageState) -> None:
 
 
 def test_a_message_may_have_had_every_code_there_is() -> None:
-    everything = state("m")._replace(history=dict.fromkeys(CODES, NOW))
+    everything = replace(state("m"), history=dict.fromkeys(CODES, NOW))
     assert unpack("m", pack(everything)) == everything
 
 
 def test_no_task_and_an_empty_task_are_two_things() -> None:
     for task, account in ((None, None), ("", ""), (None, ""), ("", None)):
-        given = state("m")._replace(task_id=task, account_id=account)
+        given = replace(state("m"), task_id=task, account_id=account)
         assert unpack("m", pack(given)) == given
 
 
@@ -54,4 +56,4 @@ def test_no_bytes_crash_it(value: bytes) -> None:
 def test_a_value_too_large_for_its_field_is_refused() -> None:
     for wrong in ({"version": 1 << 32}, {"version_at": 1 << 63}, {"task_id": "t" * 70_000}):
         with pytest.raises(StoreFailed):
-            pack(state("m")._replace(**wrong))
+            pack(replace(state("m"), **wrong))

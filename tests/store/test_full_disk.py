@@ -22,8 +22,8 @@ from typing import Final
 
 import pytest
 
+from processor.core.events import Change
 from processor.errors import ConfigError, StoreBlocked, StoreFailed
-from processor.ports import Change
 from processor.store import partition as partition_module
 from processor.store.faults import outlook
 from processor.worker.claim import Claim

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import lmdb
 import pytest
 
-from processor.core.events import IN_FLIGHT, MessageState
+from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
-from processor.ports import Change, OwedCount
+from processor.ports import OwedCount
 from processor.store import partition as partition_module
 from processor.store.store import LmdbStore, machine_boot_id
 from tests.contracts.test_store import StoppedClock
@@ -269,7 +270,7 @@ def test_old_rows_that_are_still_owed_hide_none_behind_them(tmp_path: Path) -> N
         calls.append(store.expired(0, NOW, 4))
         store.put_many(0, [Change(row, None) for row in calls[-1]])
     assert [row for found in calls for row in found] == done
-    store.put_many(0, [Change(owed[0], owed[0]._replace(settled_version=1))])
+    store.put_many(0, [Change(owed[0], replace(owed[0], settled_version=1))])
     later = [row.message_id for _ in range(4) for row in store.expired(0, NOW, 4)]
     assert "o00000" in later
     store.close(0)

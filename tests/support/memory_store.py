@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 
 from processor.core.codes import CODES
-from processor.core.events import IN_FLIGHT, MessageState
+from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.core.join import joined
 from processor.errors import StoreFailed
-from processor.ports import Change, Loaded, OwedCount
+from processor.ports import Loaded, OwedCount
 
 
 class MemoryStore:
@@ -67,7 +67,8 @@ class MemoryStore:
     ) -> None:
         self._fail(partition)
         states = dict(self._open[partition])
-        for old, new in changes:
+        for change in changes:
+            old, new = change.old, change.new
             some = new or old
             if some is not None:
                 if states.pop(some.message_id, None) != old:

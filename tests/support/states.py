@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from processor.core.codes import CATALOGUE, CODES
 from processor.core.events import IN_FLIGHT, MessageState, Outcome
+from processor.core.plan import Plan
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000
@@ -51,3 +52,10 @@ def any_state(draw: st.DrawFn, ids: st.SearchStrategy[str]) -> MessageState:
         draw(st.sampled_from([0, *sorted(history)])), draw(TIMES),
         draw(st.sampled_from(Outcome)), draw(DUE), draw(TIMES),
     )  # fmt: skip
+
+
+def after(decided: Plan, message_id: str) -> MessageState:
+    """The state of a message as a plan leaves it."""
+    new = decided.changes[message_id].new
+    assert new is not None
+    return new

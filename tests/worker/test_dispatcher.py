@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, cast
 
 import pytest
@@ -101,7 +102,7 @@ def of_a_partition_that_is_not_proven_nothing(rule: Any) -> None:
 
 
 def a_row_says_where_it_is_from_and_what_to_write(rule: Any) -> None:
-    desk = Desk(rule, {8: [due("c", code=220)._replace(version=4)]})
+    desk = Desk(rule, {8: [replace(due("c", code=220), version=4)]})
     desk.refill()
     assert desk.window.rows == [
         Owed("c", 8, 4, "default", "00T000000000001AAA", {"Code__c": 220}, verify=False)
@@ -109,26 +110,26 @@ def a_row_says_where_it_is_from_and_what_to_write(rule: Any) -> None:
 
 
 def a_row_without_a_task_has_an_empty_one(rule: Any) -> None:
-    desk = Desk(rule, {3: [due("a")._replace(task_id=None)]})
+    desk = Desk(rule, {3: [replace(due("a"), task_id=None)]})
     desk.refill()
     assert desk.window.rows[0].task_id == ""
 
 
 def an_old_doubt_is_to_be_read_back(rule: Any) -> None:
     doubts = [NOW - RULES.unknown_after_ms, NOW - RULES.unknown_after_ms + 1]
-    rows = [due(name)._replace(doubt_at=at) for name, at in zip("ab", doubts, strict=True)]
+    rows = [replace(due(name), doubt_at=at) for name, at in zip("ab", doubts, strict=True)]
     desk = Desk(rule, {3: rows})
     desk.refill()
     assert {row.message_id: row.verify for row in desk.window.rows} == {"a": True, "b": False}
 
 
 def values_are_the_rows_own(rule: Any) -> None:
-    desk = Desk(rule, {3: [due("a"), due("b", code=220)._replace(version=2), due("c")]})
+    desk = Desk(rule, {3: [due("a"), replace(due("b", code=220), version=2), due("c")]})
     desk.dispatcher = desk.with_fields({"Final__c": "final"})
     desk.refill()
     finals = {row.message_id: row.values["Final__c"] for row in desk.window.rows}
     assert finals == {"a": False, "b": True, "c": False}
-    desk = Desk(rule, {3: [due("a"), due("b")._replace(version=2)]})
+    desk = Desk(rule, {3: [due("a"), replace(due("b"), version=2)]})
     desk.dispatcher = desk.with_fields({"Code__c": "code", "Version__c": "version"})
     desk.refill()
     assert {row.message_id: row.values for row in desk.window.rows} == {

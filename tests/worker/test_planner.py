@@ -21,7 +21,7 @@ from tests.support.memory_store import MemoryStore
 from tests.support.mutants import Mutant
 from tests.support.partitions import restoring
 from tests.support.rules import RULES
-from tests.support.states import NOW, settled, state
+from tests.support.states import NOW, after, settled, state
 
 BREAKER: Final = BreakerRules(
     events_per_minute=100, window_events=4, min_rejected=2, max_share=0.5, probe_events=50
@@ -95,7 +95,7 @@ def a_batch_settles_its_own_messages(rule: Any) -> None:
     desk.settle(3, "l", "m")
     plans = desk.plans({3: [event(200), BAD], 8: []})
     assert [s.message_id for s in plans[3].considered] == ["m"]
-    assert plans[3].changes["m"][1].settled_outcome is Outcome.WRITTEN
+    assert after(plans[3], "m").settled_outcome is Outcome.WRITTEN
     assert plans[8] == Plan(stream_time=NOW + 8)
 
 
@@ -110,9 +110,9 @@ def a_flush_settles_all(rule: Any) -> None:
 
 def a_message_goes_on_from_its_state(rule: Any) -> None:
     plans = Desk(rule).plans({3: [event(220)], 8: [event(220, "o")]})
-    assert plans[3].changes["m"][0] == sent("m")
+    assert plans[3].changes["m"].old == sent("m")
     assert plans[3].superseding == ["m"]
-    assert plans[8].changes["o"][0] is None
+    assert plans[8].changes["o"].old is None
 
 
 def the_writers_room_is_there_once(rule: Any) -> None:
@@ -193,7 +193,8 @@ MUTANTS: Final = [
     Mutant("a flush settles the batch's messages alone", "None if flush else ids", "ids",
            "a_flush_settles_all"),
     Mutant("the states of what is settled are not read",
-           "ids.update(map(itemgetter(0), settlements))", "pass", "a_flush_settles_all"),
+           "ids.update([settlement.message_id for settlement in settlements])", "pass",
+           "a_flush_settles_all"),
     Mutant("no states are read", "self._store.get_many(number, ids) if ids else {}", "{}",
            "a_message_goes_on_from_its_state"),
     Mutant("each partition has all the room", "room -= len(plans[number].hand_over)", "pass",

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,11 @@ def restored_from(store: LmdbStore, log: Log) -> Restoration:
 
 UNFIT: dict[str, tuple[str, MessageState, str]] = {
     "a Task id of 70,000 characters": (
-        "m", state("m")._replace(task_id="t" * 70_000), "too_large"),
+        "m", replace(state("m"), task_id="t" * 70_000), "too_large"),
     "an account id of as many": ("m", state("m", account="a" * 70_000), "too_large"),
-    "half a character": ("m", state("m")._replace(task_id="\ud83d"), "too_large"),
+    "half a character": ("m", replace(state("m"), task_id="\ud83d"), "too_large"),
     "a version beyond all bounds": ("m", state("m", version=1 << 40), "too_large"),
-    "a settled code that is none": ("m", state("m")._replace(settled_code=-1), "too_large"),
+    "a settled code that is none": ("m", replace(state("m"), settled_code=-1), "too_large"),
     "a message id beyond LMDB's keys": ("m" * 512, state("m" * 512), "bad_key"),
     "no message id": ("", state(""), "bad_key"),
 }  # fmt: skip
@@ -93,7 +94,7 @@ def test_a_status_that_the_store_cannot_hold_is_skipped_and_the_others_are_not(
     settled: bool,
 ) -> None:
     if settled:
-        unfit = unfit._replace(settled_version=unfit.version)
+        unfit = replace(unfit, settled_version=unfit.version)
     assert store.unfit(key, unfit) == reason
     log = Log([("first", GOOD[0]), (key, unfit), ("last", GOOD[1])], [])
     with caplog.at_level(logging.ERROR):
@@ -110,7 +111,7 @@ def test_a_status_that_was_erased_since_is_no_error(
     store: LmdbStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     for key in ("m", "m" * 512):
-        unfit = state(key)._replace(task_id="t" * 70_000)
+        unfit = replace(state(key), task_id="t" * 70_000)
         changes: Changes = [("first", GOOD[0]), (key, unfit), (key, None), ("last", GOOD[1])]
         assert not restored_from(store, Log(changes)).unusable
     assert store.count() == 2

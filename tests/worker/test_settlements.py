@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
-from processor.core.events import MessageState, Outcome, Settlement
+from processor.core.events import Change, MessageState, Outcome, Settlement
 from processor.core.settle import Reject, Retry, Settled, Unknown, Verdict
-from processor.ports import Change, Result
+from processor.ports import Result
 from processor.worker import settlements as right
 from tests.support.mutants import Mutant
 from tests.support.rules import RULES
@@ -24,7 +25,7 @@ class Partition:
         self.now = NOW
 
     def hand_over(self, message_id: str, version: int = 1, doubt_at: int = 0) -> bool:
-        row = state(message_id, version=version)._replace(doubt_at=doubt_at)
+        row = replace(state(message_id, version=version), doubt_at=doubt_at)
         return bool(self.settlements.hand_over(row, NOW))
 
     def take(self, verdict: Verdict, message_id: str = "m", version: int = 1) -> Any:
@@ -155,9 +156,9 @@ def rows_are_put_off_as_they_are_kept_now(partition: Partition) -> None:
     for message_id in ("gone", "m"):
         partition.hand_over(message_id)
     deferrals = [partition.take(Unknown("timeout"), message_id) for message_id in ("gone", "m")]
-    kept: MessageState = state("m")._replace(task_id="00T9")
+    kept: MessageState = replace(state("m"), task_id="00T9")
     assert partition.settlements.postpone(deferrals, {"m": kept}, NOW) == [
-        Change(kept, kept._replace(due_at=NOW + 2, doubt_at=NOW + 2))
+        Change(kept, replace(kept, due_at=NOW + 2, doubt_at=NOW + 2))
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from processor.core.events import MessageState, Outcome, Settlement
+from processor.core.events import Change, MessageState, Outcome, Settlement
 from processor.core.plan import Plan
 from processor.errors import Rejection
 from processor.ports import DeadLetter, Position, Transaction
@@ -50,7 +50,11 @@ REJECTED: Final = Plan(rejected=[(1, Rejection("bad_magic", "0xff"))])
 TOO_LATE: Final = Plan(too_late=[(2, Rejection("too_late", "old"))])
 REFUSED: Final = Plan(refused=[(status("m", 2), REFUSAL)])
 CHANGED: Final = Plan(
-    changes={"n": (None, status("n", 1)), "m": (status("m", 1), status("m", 2))}, stream_time=NOW
+    changes={
+        "n": Change(None, status("n", 1)),
+        "m": Change(status("m", 1), status("m", 2)),
+    },
+    stream_time=NOW,
 )
 EXPIRED: Final = Plan(tombstones=[settled("o")])
 READ: Final = (41, 44, 60)
@@ -124,10 +128,10 @@ MUTANTS: Final = [
            "mark(partition, *positions[partition])", "records, mark"),
     Mutant("no mark where nothing was read", "transaction.marks[partition] =",
            "if batch:\n            transaction.marks[partition] =", "nothing read, mark"),
-    Mutant("statuses as they were", "[new for _, new in", "[old or new for old, new in",
-           "statuses"),
-    Mutant("no statuses where nothing was read", "in decided.changes.values()]",
-           "in decided.changes.values() if batch]", "nothing read, statuses"),
+    Mutant("statuses as they were", "change.new for change in",
+           "change.old or change.new for change in", "statuses"),
+    Mutant("no statuses where nothing was read", "if change.new is not None",
+           "if change.new is not None and batch", "nothing read, statuses"),
     Mutant("nothing is ever forgotten", "for state in decided.tombstones]", "for state in ()]",
            "tombstones"),
     Mutant("letters of the last partition alone", "transaction.dead_letters += ",

@@ -1,19 +1,20 @@
 """A decoded delivery report, whatever its producer's schema -> the event that it means.
 
 The rules (which field is the code, which stamp orders the events, what makes a report
-unusable) are `_event_of`, read from top to bottom. It runs once per event, so `compile_normaliser`
-puts a shortcut before it for the shape that nearly every report has; a test holds the two equal.
+unusable) are `event_of`, read from top to bottom. The Avro edge has a shortcut for the shape that
+nearly every report has, and a law that holds the two equal.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from processor.core.codes import CODES, parse_code
+from processor.core.codes import parse_code
 from processor.core.events import DeliveryEvent
 from processor.errors import Rejected
 
@@ -32,20 +33,12 @@ MAX_ACCOUNT_ID_BYTES: Final = 255
 EARLIEST_STAMP: Final = 946_684_800_000  # the year 2000: before it, a clock was not set
 NO_TIME: Final = -1
 
-_MAX_BYTES: Final = min(MAX_MESSAGE_ID_BYTES, MAX_TASK_ID_BYTES, MAX_ACCOUNT_ID_BYTES)
+MAX_ID_BYTES: Final = min(MAX_MESSAGE_ID_BYTES, MAX_TASK_ID_BYTES, MAX_ACCOUNT_ID_BYTES)
 _ISO_8601: Final = re.compile(r"\d{4}-\d\d-\d\d|(\d{4}-\d\d-\d\d|\d{8})[T ]\S+")
 """Digits alone are no date: there are too many ways to read them."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
-_CODE_OF: Final[dict[int | str, int]] = {
-    **{number: number for number in CODES},
-    **{str(number): number for number in CODES},
-}
-
-Normalise = Callable[[Any, int], DeliveryEvent]
-"""(decoded report, record timestamp in ms) -> event. A record timestamp before the year 2000 is
-none: a clock that was not set, or one that counts seconds. Raises Rejected."""
 
 
 class ReportRules(NamedTuple):
@@ -88,77 +81,19 @@ class Oddities:
         return taken
 
 
-def compile_normaliser(
+def event_of(
+    report: Any,
+    record_time: int,
     rules: ReportRules,
     stats: Oddities,
-    present: Collection[str] = (),
-    units: Mapping[str, int] | None = None,
-) -> Normalise:
-    """The normaliser for one writer's schema.
-
-    `present`: the fields that every report of it has (none: a mapping of any shape).
-    `units`: for fields whose integers are finer than milliseconds, how many make one.
-    """
-    finer = units or {}
-
-    def general(report: Any, record_time: int) -> DeliveryEvent:
-        return _event_of(report, record_time, rules, stats, finer)
-
-    code_field = next((name for name in CODE_FIELDS if name in present), None)
-    time_field = next((name for name in rules.time_fields if name in present), None)
-    if code_field is None or time_field is None or MESSAGE_ID not in present:
-        return general
-    return _shortcut(general, code_field, time_field, finer.get(time_field, 1), rules.task_id_key)
-
-
-def _shortcut(
-    general: Normalise, code_field: str, time_field: str, unit: int, task_id_key: str
-) -> Normalise:
-    """Handles plain ids, codes, integer stamps and maps; leaves all else to `general`."""
-    code_of = _CODE_OF
-    new = tuple.__new__  # half the cost of calling the class
-
-    def normalise(report: Any, record_time: int) -> DeliveryEvent:
-        message_id = report[MESSAGE_ID]
-        code = report[code_field]
-        at = report[time_field]
-        if (
-            type(at) is not int
-            or type(message_id) is not str
-            or not 0 < len(message_id) <= _MAX_BYTES
-            or not message_id.isascii()  # then it has as many bytes as characters
-            or (type(code) is not int and type(code) is not str)
-            or code not in code_of
-        ):
-            return general(report, record_time)
-        if unit != 1:
-            at //= unit
-        metadata = report.get(METADATA)
-        vendor = report.get(VENDOR_ACCOUNT)
-        if not EARLIEST_STAMP <= at <= record_time or type(metadata) is not dict:
-            return general(report, record_time)
-        task_id = metadata.get(task_id_key)
-        if task_id is not None:
-            if type(task_id) is not str or len(task_id) > _MAX_BYTES or not task_id.isascii():
-                return general(report, record_time)
-            task_id = task_id.strip() or None
-        account_id = vendor.get(ACCOUNT_ID) if type(vendor) is dict else None
-        if account_id is not None:
-            if (
-                type(account_id) is not str
-                or len(account_id) > _MAX_BYTES
-                or not account_id.isascii()
-            ):
-                return general(report, record_time)
-            account_id = account_id.strip() or None
-        return new(DeliveryEvent, (message_id, code_of[code], at, record_time, task_id, account_id))
-
-    return normalise
-
-
-def _event_of(
-    report: Any, record_time: int, rules: ReportRules, stats: Oddities, units: Mapping[str, int]
+    units: Mapping[str, int] = MappingProxyType({}),
 ) -> DeliveryEvent:
+    """The event that a decoded report means, in a record of that time (ms).
+
+    A record time before the year 2000 is none: a clock that was not set, or one that counts
+    seconds. `units`: for fields whose integers are finer than milliseconds, how many make one.
+    Raises Rejected.
+    """
     if not isinstance(report, Mapping):
         raise Rejected("undecodable", "not a record")
     message_id = check_message_id(report.get(MESSAGE_ID))

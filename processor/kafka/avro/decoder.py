@@ -13,9 +13,9 @@ from typing import Any, Final
 from fastavro import schemaless_reader
 
 from processor.core.events import DeliveryEvent
-from processor.core.report.fields import Normalise, Oddities, ReportRules, compile_normaliser
+from processor.core.report.fields import Oddities, ReportRules, event_of
 from processor.errors import Rejected, Rejection
-from processor.kafka.avro.event_reader import NEEDS_FASTAVRO, FastReader, compile_reader
+from processor.kafka.avro.event_reader import EventReader, event_reader
 from processor.kafka.avro.framing import (
     CONFLUENT_SIZE,
     SINGLE_OBJECT_SIZE,
@@ -33,7 +33,8 @@ from processor.ports import RawRecord
 
 MAX_BAD_SCHEMAS: Final = 1_000  # remembered, so as not to parse them for every record
 
-_Reader = tuple[FastReader, WriterSchema, Normalise]
+_Reader = tuple[EventReader | None, WriterSchema]
+"""The reader for values as nearly all are, and the schema for fastavro."""
 
 
 class _Readers:
@@ -42,9 +43,9 @@ class _Readers:
     Each branch has a reader of its own: two records may count their times in different units.
     """
 
-    def __init__(self, rules: ReportRules, stats: Oddities) -> None:
+    def __init__(self, rules: ReportRules) -> None:
         self.ready: dict[bytes, _Reader] = {}
-        self._rules, self._stats = rules, stats
+        self._rules = rules
         self._used = rules.fields()
         self._unions: dict[bytes, Source] = {}
         self._bad: dict[bytes, Rejection] = {}
@@ -87,9 +88,7 @@ class _Readers:
         return source
 
     def _compile(self, writer: WriterSchema) -> _Reader:
-        fast_read = compile_reader(writer.parsed, self._used) or _never
-        normalise = compile_normaliser(self._rules, self._stats, writer.present, writer.units)
-        return fast_read, writer, normalise
+        return event_reader(writer.parsed, self._rules, writer.units), writer
 
 
 class AvroDecoder:
@@ -113,11 +112,12 @@ class AvroDecoder:
         plain: bool,
     ) -> None:
         self.stats = stats
+        self._rules = rules
         self._registry = registry
         self._plain = plain
         self._headed = False  # once an id was in a header: then every record's are looked at first
-        self._by_prefix = _Readers(rules, stats)
-        self._by_header = _Readers(rules, stats)
+        self._by_prefix = _Readers(rules)
+        self._by_header = _Readers(rules)
         for text in schemas[:1] if plain else schemas:
             prefix = b"" if plain else single_object_prefix(text)
             self._by_prefix.add(prefix, RegisteredSchema(text))
@@ -137,16 +137,16 @@ class AvroDecoder:
                 reader = None if self._headed else readers.get(value[:size])
                 if reader is None:
                     reader, size = self._find(record, value)
-                fast_read, schema, normalise = reader
-                report: Any
-                try:
-                    report, end = fast_read(value, size)
-                except NEEDS_FASTAVRO:
-                    report, end = None, -1
-                if end != len(value):
+                event_reader, schema = reader
+                record_time = record.timestamp()[1]
+                event = None
+                if event_reader is not None:
+                    event = event_reader.read(value, size, record_time)
+                if event is None:
                     report = _read(value, size, schema)
-                event = normalise(report, record.timestamp()[1])
-                if event[2] == event[3]:  # ordered by its record, perhaps of a letter sent back
+                    event = event_of(report, record_time, self._rules, self.stats, schema.units)
+                if event.event_time == event.record_time:
+                    # Ordered by its record, perhaps that of a letter sent back.
                     event = as_first_seen(event, record)
                 append(event)
             except Rejected as rejected:
@@ -184,11 +184,6 @@ class AvroDecoder:
 
 def _not_asked_for() -> RegisteredSchema:
     raise AssertionError("the schema of plain values is known from the start")
-
-
-def _never(_value: bytes, _begin: int) -> tuple[dict[str, Any], int]:
-    """The fast reader of a schema that has none."""
-    raise ValueError
 
 
 def _branch(value: bytes, begin: int, union: Source) -> tuple[int, int]:

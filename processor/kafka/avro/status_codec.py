@@ -21,7 +21,7 @@ from processor.kafka.avro.framing import (
     single_object_prefix,
 )
 from processor.kafka.avro.registry import RegisteredSchema, Registry
-from processor.kafka.avro.status_reader import NEEDS_FASTAVRO, read_status
+from processor.kafka.avro.status_reader import status_reader
 from processor.kafka.avro.status_writer import status_bytes
 from processor.kafka.avro.writer_schema import BROKEN, parse_reader, parse_writer
 
@@ -52,6 +52,7 @@ class StatusCodec:
         self._reader = parse_reader(schema_text, _UNUSED)
         used = frozenset(field["name"] for field in self._reader["fields"])
         own = (parse_writer(schema_text, used).parsed, None)
+        self._straight = status_reader(own[0])
         self._schemas: dict[bytes, tuple[Any, Any]] = {
             single_object_prefix(text): self._compile(RegisteredSchema(text)) for text in others
         }
@@ -74,10 +75,9 @@ class StatusCodec:
         if schemas is None:
             schemas = self._schemas[prefix] = self._fetch(prefix)
         if prefix in self._own:
-            try:
-                return read_status(value, len(prefix))
-            except NEEDS_FASTAVRO:
-                return _by_fastavro(value, len(prefix), schemas)
+            state = self._straight.read(value, len(prefix))
+            if state is not None:
+                return state
         return _by_fastavro(value, len(prefix), schemas)
 
     def _fetch(self, prefix: bytes) -> tuple[Any, Any]:

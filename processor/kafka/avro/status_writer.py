@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from mypy_extensions import i64
+
 from processor.core.codes import CODES
 from processor.core.events import MessageState
 
 MAX_STATUS_BYTES: Final = 8_192  # three ids as long as they may be, and every code there is
 
+_ORDINARY_END: Final = 1 << 61  # its double is a small number still
 _TAILS_KEPT: Final = 65_536  # a tail stands for 8 seconds of time: six days of them
 
 
@@ -31,12 +34,14 @@ def _varint(number: int) -> bytes:
 
 _SHORT: Final = [_varint(number) for number in range(1 << 14)]
 _HEADS: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)]
-_tails: dict[int, bytes] = {}
+_tails: Final[dict[int, bytes]] = {}
 
 
-def long(number: int) -> bytes:
+def long(number: i64) -> bytes:
     """An Avro long. Times share all but their lowest 14 bits with those around them."""
-    zigzag = number << 1 if number >= 0 else ~(number << 1)
+    if not 0 <= number < _ORDINARY_END:
+        return _rare(number)
+    zigzag: i64 = number << 1
     if zigzag < 1 << 14:
         return _SHORT[zigzag]
     rest = zigzag >> 14
@@ -46,6 +51,10 @@ def long(number: int) -> bytes:
             _tails.clear()
         tail = _tails[rest] = _varint(rest)
     return _HEADS[zigzag & 0x3FFF] + tail
+
+
+def _rare(number: int) -> bytes:
+    return _varint(number << 1 if number >= 0 else ~(number << 1))
 
 
 def text(value: str) -> bytes:
@@ -71,30 +80,28 @@ MEANINGS: Final = {
 
 def status_bytes(prefix: bytes, state: MessageState) -> bytes:
     """`prefix` (the framing) and the record. `due_at` and `doubt_at` are not part of it."""
-    (
-        message_id, history, code, task_id, task_at, account_id, account_at, version, version_at,
-        settled_version, settled_code, settled_at, settled_outcome, _, _,
-    ) = state  # fmt: skip
+    history = state.history
     parts = [
         prefix,
-        text(message_id),
-        text(account_id or ""),
-        long(account_at),
-        text(task_id or ""),
-        long(task_at),
-        MEANINGS[code],
-        long(history[code]),
+        text(state.message_id),
+        text(state.account_id or ""),
+        long(state.account_at),
+        text(state.task_id or ""),
+        long(state.task_at),
+        MEANINGS[state.code],
+        long(history[state.code]),
         _SHORT[len(history) << 1],
     ]
     for seen, at in history.items():
-        parts += (KEYS[seen], long(at))
-    parts += (
+        parts.append(KEYS[seen])
+        parts.append(long(at))
+    parts += [
         b"\x00",
-        long(version),
-        long(version_at),
-        long(settled_version),
-        long(settled_code),
-        long(settled_at),
-        _SHORT[settled_outcome << 1],
-    )
+        long(state.version),
+        long(state.version_at),
+        long(state.settled_version),
+        long(state.settled_code),
+        long(state.settled_at),
+        _SHORT[2 * int(state.settled_outcome)],
+    ]
     return b"".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from typing import Any
@@ -96,7 +97,7 @@ def test_others_read_times_as_times() -> None:
 
 
 def test_the_owners_notes_are_not_part_of_it() -> None:
-    noted = STATE._replace(due_at=IN_FLIGHT, doubt_at=NOW)
+    noted = replace(STATE, due_at=IN_FLIGHT, doubt_at=NOW)
     assert CODEC.encode(noted) == CODEC.encode(STATE)
 
 
@@ -126,8 +127,8 @@ def plain(**changes: Any) -> dict[str, Any]:
         (changed(new="string"), STATE),
         (changed(drop=("description", "final", "category")), STATE),
         (changed(version="int"), STATE),
-        (changed(drop=("account_id", "account_at")), STATE._replace(account_id=None, account_at=0)),
-        (changed(drop=("settled",)), STATE._replace(
+        (changed(drop=("account_id", "account_at")), replace(STATE, account_id=None, account_at=0)),
+        (changed(drop=("settled",)), replace(STATE,
             settled_version=0, settled_code=0, settled_at=0, settled_outcome=Outcome.NONE)),
     ],
     ids=["new field", "fewer words", "int version", "no account", "before settled"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -13,7 +13,6 @@ from processor.core.events import MessageState, Outcome
 from processor.errors import Rejected
 from processor.kafka.avro.framing import confluent_prefix, single_object_prefix
 from processor.kafka.avro.status_codec import StatusCodec
-from processor.kafka.avro.status_reader import NEEDS_FASTAVRO, read_status
 from processor.kafka.avro.status_writer import status_bytes
 from tests.kafka.avro.avro_kit import NOW, STATUS_SCHEMA
 
@@ -57,10 +56,7 @@ def by_fastavro(value: bytes) -> MessageState | None:
 
 def straight(value: bytes, start: int) -> MessageState | None:
     """None: the short way is not for this."""
-    try:
-        return read_status(value, start)
-    except NEEDS_FASTAVRO:
-        return None
+    return CODEC._straight.read(value, start)
 
 
 @given(states())
@@ -74,10 +70,10 @@ def test_any_state_comes_back_whichever_way_it_takes(state: MessageState) -> Non
     "state",
     [
         STATE,
-        STATE._replace(account_id=None, account_at=0, task_id=None, task_at=0),
-        STATE._replace(settled_version=0, settled_code=0, settled_at=0, settled_outcome=Outcome(0)),
-        STATE._replace(version=5_000, settled_version=4_999, settled_outcome=Outcome.REJECTED),
-        STATE._replace(history=dict.fromkeys(sorted(CODES)[:60], NOW), code=min(CODES)),
+        replace(STATE, account_id=None, account_at=0, task_id=None, task_at=0),
+        replace(STATE, settled_version=0, settled_code=0, settled_at=0, settled_outcome=Outcome(0)),
+        replace(STATE, version=5_000, settled_version=4_999, settled_outcome=Outcome.REJECTED),
+        replace(STATE, history=dict.fromkeys(sorted(CODES)[:60], NOW), code=min(CODES)),
     ],
 )
 def test_an_ordinary_status_takes_the_short_way(state: MessageState) -> None:
@@ -115,15 +111,3 @@ def test_of_damaged_bytes_it_accepts_nothing_that_fastavro_reads_otherwise(
 @pytest.mark.parametrize("cut", range(len(BODY)))
 def test_a_value_that_ends_too_early_is_left_to_fastavro(cut: int) -> None:
     assert straight(REGISTERED + BODY[:cut], len(REGISTERED)) is None
-
-
-def test_the_halves_of_times_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from processor.kafka.avro import status_reader as module  # noqa: PLC0415 - patched here alone
-
-    monkeypatch.setattr(module, "_TAILS_KEPT", 10)
-    module._REST.clear()
-    for day in range(50):
-        at = NOW + day * 86_400_000
-        state: Any = STATE._replace(history={220: at}, version_at=at)
-        assert straight(CODEC.encode(state), len(REGISTERED)) == state
-    assert len(module._REST) <= 12

@@ -13,7 +13,7 @@ import pytest
 from processor.core.events import DeliveryEvent
 from processor.errors import Rejection
 from processor.kafka.avro.decoder import AvroDecoder
-from processor.kafka.avro.event_reader import compile_reader
+from processor.kafka.avro.event_reader import event_reader
 from processor.kafka.avro.framing import SchemaId, confluent_prefix, single_object_prefix
 from processor.kafka.avro.registry import RegisteredSchema
 from processor.kafka.avro.writer_schema import Source
@@ -120,8 +120,9 @@ def test_a_name_of_nothing_is_a_bad_schema() -> None:
 def test_the_shortcuts_are_taken_for_branches_too() -> None:
     source = Source('["null", "acme.Dlr"]', REFERENCES)
     fields = READING.fields()
-    assert compile_reader(source.cut(fields, 1).parsed, fields) is not None
-    assert source.cut(fields, 1).units == {"date_received": 1000}
+    cut = source.cut(fields, 1)
+    assert event_reader(cut.parsed, READING, cut.units) is not None
+    assert cut.units == {"date_received": 1000}
 
 
 # -- schemas that must not stop anything ---------------------------------------------------------
