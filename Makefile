@@ -51,7 +51,7 @@ bench-salesforce: setup ## CPU per row from owed to confirmed, with the writer o
 	.venv/bin/python -m benchmarks.salesforce
 
 bench-peers: setup ## the worker beside a bare loop and Kafka Streams (needs a JDK and Maven)
-	.venv/bin/python -m benchmarks.peers
+	.venv/bin/python -m benchmarks.peers --publish
 
 demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install
 	.venv/bin/processor demo

@@ -23,7 +23,8 @@ UNHURRIED: Final = {"linger.ms": 50, "compression.type": "lz4", "batch.num.messa
 
 def fill(servers: str, events: int, seed: int) -> Counter[str]:
     """Create the topics, and write so many events. What was written, by kind."""
-    _create(servers, _topics())
+    create_events_topic(servers, EVENTS_TOPIC)
+    create_events_topic(servers, DEAD_LETTER_TOPIC, 1)
     producer = Producer({"bootstrap.servers": servers, **UNHURRIED})
     stretch = Stretch(STRETCH_MESSAGES, seed, MESSAGES_PER_S)
     fed: Counter[str] = Counter()
@@ -51,12 +52,9 @@ def create_status_topic(servers: str, name: str) -> None:
     _create(servers, [NewTopic(name, PARTITIONS, 1, config={"cleanup.policy": "compact"})])
 
 
-def _topics() -> list[NewTopic]:
-    return [
-        # The model's reports are old: the broker would delete them while we read.
-        NewTopic(EVENTS_TOPIC, PARTITIONS, 1, config={"retention.ms": "-1"}),
-        NewTopic(DEAD_LETTER_TOPIC, 1, 1, config={"retention.ms": "-1"}),
-    ]
+def create_events_topic(servers: str, name: str, partitions: int = PARTITIONS) -> None:
+    """The model's reports are old: the broker would delete them while we read."""
+    _create(servers, [NewTopic(name, partitions, 1, config={"retention.ms": "-1"})])
 
 
 def _create(servers: str, topics: list[NewTopic]) -> None:

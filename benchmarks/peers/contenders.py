@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,8 @@ class Course:
     """What there is to read, and the topic to create for the statuses.
 
     `warm_up`: events that come first and are not measured. `wait_s`: the longest that a batch of
-    the worker waits for events; `commit_s`: from one commit of Kafka Streams to the next.
+    the worker waits for events; `commit_s`: from one commit of Kafka Streams to the next;
+    `caching`: in front of its store; `sources`: of its program; `jvm`: options of Java.
     """
 
     servers: str
@@ -37,10 +38,13 @@ class Course:
     status_topic: str
     warm_up: int = 0
     events_topic: str = EVENTS_TOPIC
+    dead_letter_topic: str = DEAD_LETTER_TOPIC
     batch: int = 50_000
     wait_s: float = 0.5
     commit_s: float = 0.1
     caching: bool = True
+    sources: Path = streams.SOURCES
+    jvm: Sequence[str] = streams.JVM
 
 
 @contextmanager
@@ -79,14 +83,14 @@ def _command(name: str, course: Course, directory: Path) -> list[str]:
             *("--status-topic", course.status_topic),
         ]
     return [
-        *("java", *streams.JVM, "-cp", streams.class_path(), "Main"),
+        *("java", *course.jvm, "-cp", streams.class_path(course.sources), "Main"),
         *("--servers", course.servers),
         *("--events", str(course.events)),
         *("--warm-up", str(course.warm_up)),
         *("--threads", str(THREADS[name])),
         *("--events-topic", course.events_topic),
         *("--status-topic", course.status_topic),
-        *("--dead-letter-topic", DEAD_LETTER_TOPIC),
+        *("--dead-letter-topic", course.dead_letter_topic),
         *("--application-id", course.status_topic),
         *("--commit-ms", str(round(course.commit_s * 1000))),
         *("--caching", "on" if course.caching else "off"),

@@ -45,6 +45,8 @@ class Contender:
         if self._process.returncode is None:
             self._process.kill()
             self._process.wait()
+        self.ask()
+        _of(self._process.stdout).close()
 
 
 def _of(stream: IO[str] | None) -> IO[str]:
