@@ -28,12 +28,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from processor.core.events import MessageState, Outcome
+from processor.core.mark import HEADER, Identity, Mark
 from processor.errors import ConfigError
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.avro.schemas import schema_text
 from processor.kafka.avro.status_codec import StatusCodec
 from processor.sandbox.servers.kafka import KafkaServer
 
+TRANSACTION_RECORDS: Final = 1_000  # the last of which has a mark
 REPEATED: Final = 0.2  # messages with an earlier record that compaction has not removed yet
 OWED: Final = 0.02
 EXPIRED: Final = 0.01
@@ -90,13 +92,16 @@ def fill(servers: str, topic: str, partitions: int, messages: int, dice: random.
     text = schema_text("delivery_status.avsc")
     codec = StatusCodec(text, single_object_prefix(text))
     producer = Producer({"bootstrap.servers": servers, **UNHURRIED})
+    mark = Mark(Identity("bench-restore", "", "", ""), 0, START_MS).text()
     records = 0
     for state in _statuses(messages, dice):
         value = None if state.version_at < 0 else codec.encode(state)
         partition = hash(state.message_id) % partitions
+        ends_transaction = records % TRANSACTION_RECORDS == 0
+        headers: list[tuple[str, str | bytes | None]] = [(HEADER, mark)] if ends_transaction else []
         while True:
             try:
-                producer.produce(topic, value, state.message_id, partition)
+                producer.produce(topic, value, state.message_id, partition, headers=headers)
                 break
             except BufferError:
                 producer.poll(0.1)

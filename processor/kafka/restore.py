@@ -104,15 +104,17 @@ class StatusReader:
         if self._consumer is None:
             raise RuntimeError("a restore goes on after the reader was closed")
         mine = self._read[partition]
-        if not mine:
-            for message in self._consumer.consume(max_records, timeout_s):
-                number = message.partition()
-                if number is None or number < 0:
-                    continue
-                if (kept := self._read.get(number)) is not None:
-                    kept.append(message)
-            self._hold_back(partition)
-        return [mine.popleft() for _ in range(min(max_records, len(mine)))]
+        if mine:
+            return [mine.popleft() for _ in range(min(max_records, len(mine)))]
+        taken = []
+        for message in self._consumer.consume(max_records, timeout_s):
+            number = message.partition()
+            if number == partition:
+                taken.append(message)
+            elif number is not None and (kept := self._read.get(number)) is not None:
+                kept.append(message)
+        self._hold_back(partition)
+        return taken
 
     def forget(self, partition: int) -> None:
         """Stop reading the partition."""
@@ -180,14 +182,7 @@ class KafkaRestore:
             self._reader.open(self._partition, self._checkpoint)
             self._reading = True
         messages = self._reader.take(self._partition, max_records, timeout_s)
-        changes: list[tuple[str, MessageState | None]] = []
-        for message in messages:
-            error, offset = message.error(), message.offset()
-            if error is not None:
-                self._on_event(error, offset)
-            elif offset is not None and offset >= self._position:
-                changes.append(self._change(message))
-                self._position = offset + 1
+        changes = self._changes(messages)
         if changes:
             self._reader.error_log.over()
         mark = last_mark(messages)
@@ -227,20 +222,34 @@ class KafkaRestore:
         else:
             self._reader.error_log.tell(error)
 
-    def _change(self, message: Message) -> tuple[str, MessageState | None]:
-        key, value = message.key(), message.value()
-        if key is None:
-            raise StopProcessing(
-                f"{self._place(message)} has no key: somebody else writes to the status topic"
-            )
-        try:
-            return key.decode(), None if value is None else self._decoder.decode(value)
-        except (Rejected, UnicodeDecodeError) as error:
-            raise StopProcessing(
-                f"{self._place(message)} is not a status record that this version can read "
-                f"({error}): run the version that wrote it, or start with a new status topic "
-                "and group"
-            ) from error
+    def _changes(self, messages: Sequence[Message]) -> list[tuple[str, MessageState | None]]:
+        """What the records say that are not known yet."""
+        changes: list[tuple[str, MessageState | None]] = []
+        decode = self._decoder.decode
+        for message in messages:
+            error, offset = message.error(), message.offset()
+            if error is not None:
+                self._on_event(error, offset)
+            elif offset is not None and offset >= self._position:
+                key, value = message.key(), message.value()
+                if key is None:
+                    raise StopProcessing(
+                        f"{self._place(message)} has no key: somebody else writes to the status "
+                        "topic"
+                    )
+                try:
+                    changes.append((key.decode(), None if value is None else decode(value)))
+                except (Rejected, UnicodeDecodeError) as refusal:
+                    raise self._refused(message, refusal) from refusal
+                self._position = offset + 1
+        return changes
+
+    def _refused(self, message: Message, error: Exception) -> StopProcessing:
+        return StopProcessing(
+            f"{self._place(message)} is not a status record that this version can read "
+            f"({error}): run the version that wrote it, or start with a new status topic "
+            "and group"
+        )
 
     def _place(self, message: Message) -> str:
         return f"{self._topic}[{self._partition}] at {message.offset()}"
