@@ -47,10 +47,10 @@ LAYERS = {
     "processor.runtime": layer("core ports errors", "prometheus_client"),
     # The edges: each with its own library, none with another edge.
     "processor.kafka": layer(
-        "core ports errors", "confluent_kafka fastavro httpx2 mypy_extensions"
+        "core ports errors", "confluent_kafka fastavro httpx2 librt mypy_extensions"
     ),
     "processor.salesforce": layer("core ports errors", "jwt requests simple_salesforce"),
-    "processor.store": layer("core ports errors", "lmdb mypy_extensions"),
+    "processor.store": layer("core ports errors", "librt lmdb mypy_extensions"),
 }
 
 # Only these put the parts together, so they may import anything.

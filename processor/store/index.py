@@ -125,22 +125,30 @@ class Indexer:
         """Everything to write for what a restore has read. Nearly every state of it is settled, and
         new to the store: a shorter way.
         """
-        fresh: list[MessageState] = []
         others: list[Change] = []
+        fresh: list[str] = []
         for message_id, new in latest.items():
             before = old.get(message_id)
             if before is None and new is not None and not new.owed:
-                fresh.append(new)
+                fresh.append(message_id)
             else:
                 others.append(Change(before, new))
         writes = self.writes(others)
-        expiry = writes.puts[EXPIRY]
-        for state in fresh:
-            key = state.message_id.encode()
-            writes.state_puts.append((key, pack(state)))
-            expiry.append((expiry_key(state, key), b""))
-        writes.state_puts.sort()
-        expiry.sort()
+        by_hour: dict[int, list[tuple[bytes, bytes]]] = {}
+        fresh.sort()
+        for message_id in fresh:
+            state = latest[message_id]
+            if state is not None:
+                key = message_id.encode()
+                writes.state_puts.append((key, pack(state)))
+                hour = last_hour(state)
+                begin = _HOUR(hour)
+                by_hour.setdefault(hour, []).append((begin + key, b""))
+        for hour in sorted(by_hour):
+            writes.puts[EXPIRY] += by_hour[hour]
+        if others:
+            writes.state_puts.sort()
+            writes.puts[EXPIRY].sort()
         writes.growth += len(fresh)
         return writes
 

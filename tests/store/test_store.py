@@ -292,6 +292,7 @@ def test_a_directory_that_cannot_be_made_is_a_setting_to_change(tmp_path: Path) 
         state("x" * 600),
         state("m", due=-1),
         state("m", version=1 << 40),
+        replace(state("m"), settled_code=1 << 15),
         state("m", account="a" * 70_000),
     ],
 )

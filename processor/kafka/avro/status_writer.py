@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from processor.core.codes import CODES
@@ -19,6 +20,7 @@ from processor.core.events import MessageState
 
 MAX_STATUS_BYTES: Final = 8_192  # three ids as long as they may be, and every code there is
 
+_SHORT_END: Final = 1 << 13  # its double has two bytes at most
 _ORDINARY_END: Final = 1 << 61  # its double is a small number still
 _TAILS_KEPT: Final = 65_536  # a tail stands for 8 seconds of time: six days of them
 
@@ -37,23 +39,8 @@ _HEADS: Final = [bytes((n & 0x7F | 0x80, n >> 7 | 0x80)) for n in range(1 << 14)
 _tails: Final[dict[int, bytes]] = {}
 
 
-def long(number: i64) -> bytes:
-    """An Avro long. Times share all but their lowest 14 bits with those around them."""
-    if not 0 <= number < _ORDINARY_END:
-        return _rare(number)
-    zigzag: i64 = number << 1
-    if zigzag < 1 << 14:
-        return _SHORT[zigzag]
-    rest = zigzag >> 14
-    tail = _tails.get(rest)
-    if tail is None:
-        if len(_tails) >= _TAILS_KEPT:
-            _tails.clear()
-        tail = _tails[rest] = _varint(rest)
-    return _HEADS[zigzag & 0x3FFF] + tail
-
-
-def _rare(number: int) -> bytes:
+def long(number: int) -> bytes:
+    """An Avro long."""
     return _varint(number << 1 if number >= 0 else ~(number << 1))
 
 
@@ -81,27 +68,48 @@ MEANINGS: Final = {
 def status_bytes(prefix: bytes, state: MessageState) -> bytes:
     """`prefix` (the framing) and the record. `due_at` and `doubt_at` are not part of it."""
     history = state.history
-    parts = [
-        prefix,
-        text(state.message_id),
-        text(state.account_id or ""),
-        long(state.account_at),
-        text(state.task_id or ""),
-        long(state.task_at),
-        MEANINGS[state.code],
-        long(history[state.code]),
-        _SHORT[len(history) << 1],
-    ]
+    out = BytesWriter()
+    out.write(prefix)
+    _put_text(out, state.message_id)
+    _put_text(out, state.account_id or "")
+    _put_long(out, state.account_at)
+    _put_text(out, state.task_id or "")
+    _put_long(out, state.task_at)
+    out.write(MEANINGS[state.code])
+    _put_long(out, history[state.code])
+    _put_long(out, len(history))
     for seen, at in history.items():
-        parts.append(KEYS[seen])
-        parts.append(long(at))
-    parts += [
-        b"\x00",
-        long(state.version),
-        long(state.version_at),
-        long(state.settled_version),
-        long(state.settled_code),
-        long(state.settled_at),
-        _SHORT[2 * int(state.settled_outcome)],
-    ]
-    return b"".join(parts)
+        out.write(KEYS[seen])
+        _put_long(out, at)
+    out.write(b"\x00")
+    _put_long(out, state.version)
+    _put_long(out, state.version_at)
+    _put_long(out, state.settled_version)
+    _put_long(out, state.settled_code)
+    _put_long(out, state.settled_at)
+    _put_long(out, int(state.settled_outcome))
+    return out.getvalue()
+
+
+def _put_text(out: BytesWriter, value: str) -> None:
+    raw = value.encode()
+    _put_long(out, len(raw))
+    out.write(raw)
+
+
+def _put_long(out: BytesWriter, number: i64) -> None:
+    """Times share all but their lowest 14 bits with those around them."""
+    zigzag: i64 = number << 1
+    if 0 <= number < _SHORT_END:
+        out.write(_SHORT[zigzag])
+    elif 0 <= number < _ORDINARY_END:
+        out.write(_HEADS[zigzag & 0x3FFF])
+        rest = zigzag >> 14
+        tail = _tails.get(rest)
+        if tail is None:
+            if len(_tails) >= _TAILS_KEPT:
+                _tails.clear()
+            tail = _tails[rest] = _varint(rest)
+        out.write(tail)
+    else:
+        out.write(long(number))
