@@ -274,8 +274,9 @@ class Store(Protocol):
         as_of_ms: int | None = None,
         mark: str = "",
     ) -> None:
-        """In one local transaction, with the indexes; `checkpoint` None leaves it as it is, and
-        the mark with it.
+        """Each message with its indexes at once, the checkpoint at last. Where the process or the
+        disk ends a large write in its middle, the store is ahead of its checkpoint, and joins what
+        it reads again. `checkpoint` None leaves it as it is, and the mark with it.
 
         `as_of_ms`: when the checkpoint was surely not older than what the topic's compaction
         leaves (None: now). A process that was stopped for days in between must not date it later.

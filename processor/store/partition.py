@@ -22,7 +22,7 @@ import shutil
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
 import lmdb
@@ -52,12 +52,17 @@ if TYPE_CHECKING:
 
     from lmdb import _Database
 
+Item = TypeVar("Item")
+
 log = logging.getLogger(__name__)
 
 COMPACT_MIN_BYTES: Final = 64 * 1024 * 1024  # a smaller file is not worth a copy
 COMPACT_USED_SHARE: Final = 0.4  # of the file: below this, it is copied without its free pages
 EXPIRY_SCAN_ROWS: Final = 2_000  # looked at in one call, however few of them may go
 SNAPSHOT_ROWS: Final = 1_000  # read at a time
+# LMDB never gives back the memory of the most pages that one transaction has ever changed, and a
+# change of a large store touches two or three: 10 kB. So that is 5 MB for each partition.
+MOST_CHANGES: Final = 500
 _CHECKPOINT: Final = b"checkpoint"
 _DATA_FILE: Final = "data.mdb"
 _LOCK_FILE: Final = "lock.mdb"
@@ -153,11 +158,14 @@ class PartitionStore:
     # -- writing -----------------------------------------------------------------------------
 
     def put(self, changes: Iterable[Change], record: bytes | None) -> None:
-        """One transaction: states, indexes, and the checkpoint record unless it is None."""
+        """States with their indexes; with the last of them the checkpoint record, unless None."""
+        sorted_changes = sorted(changes, key=_message_id)  # neighbours share pages
         with guarded("write", self._path):
-            self._write(self._indexer.writes(changes), record)
+            for part, is_last in _parts(sorted_changes):
+                self._write(self._indexer.writes(part), record if is_last else None)
 
     def _write(self, writes: Writes, record: bytes | None) -> None:
+        """One transaction."""
         while True:
             try:
                 with self._env.begin(write=True) as txn:
@@ -195,7 +203,9 @@ class PartitionStore:
         old = self.get({message_id for message_id, _ in changes})
         latest = joined(changes, old)
         with guarded("write", self._path):
-            self._write(self._indexer.loaded(latest, old), record)
+            for ids, is_last in _parts(sorted(latest)):
+                part = {message_id: latest[message_id] for message_id in ids}
+                self._write(self._indexer.loaded(part, old), record if is_last else None)
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -282,6 +292,18 @@ class PartitionStore:
         if not cursor.set_range(start):
             return []
         return list(islice(takewhile(end.__gt__, cursor.iternext(values=False)), limit))
+
+
+def _message_id(change: Change) -> str:
+    some = change.new or change.old
+    return "" if some is None else some.message_id
+
+
+def _parts(items: list[Item]) -> Iterator[tuple[list[Item], bool]]:
+    """For one transaction each, and whether it is the last. Nothing is a part of its own."""
+    for begin in range(0, max(len(items), 1), MOST_CHANGES):
+        end = begin + MOST_CHANGES
+        yield items[begin:end], end >= len(items)
 
 
 def _rows(

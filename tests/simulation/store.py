@@ -13,6 +13,12 @@ from tests.simulation.weather import DELETE_RETENTION_S
 from tests.support.memory_store import MemoryStore
 
 DELETE_RETENTION_MS: Final = round(DELETE_RETENTION_S * 1000)
+IN_PARTS: Final = 0.3  # of the writes that are more than one change, where stores fail
+
+
+def _message_id(change: Change) -> str:
+    some = change.new or change.old
+    return "" if some is None else some.message_id
 
 
 class Disk:
@@ -30,7 +36,9 @@ class Disk:
 
 
 class SimStore(MemoryStore):
-    """A store whose writes fail and end processes. A failed write leaves what was there."""
+    """A store whose writes fail and end processes. A failed write leaves what was there, and
+    perhaps a part of the new.
+    """
 
     def __init__(
         self,
@@ -71,7 +79,14 @@ class SimStore(MemoryStore):
     ) -> None:
         dated = self._date(as_of_ms)
         self._before(partition)
-        super().put_many(partition, self.to_put(partition, changes), checkpoint, mark=mark)
+        left = sorted(self.to_put(partition, changes), key=_message_id)
+        may_end = self._machine.world.weather.store_fails > 0
+        if may_end and len(left) > 1 and self._machine.world.chance(IN_PARTS):
+            size = self._machine.world.rng.randrange(1, len(left))
+            super().put_many(partition, left[:size])
+            left = left[size:]
+            self._before(partition)
+        super().put_many(partition, left, checkpoint, mark=mark)
         if checkpoint is not None:
             self._disk.dated[partition] = dated
         self._machine.point("stored")

@@ -110,9 +110,9 @@ def test_a_second_store_in_the_process_is_refused_too(tmp_path: Path) -> None:
 # -- space -----------------------------------------------------------------------------------
 
 
-def fill(store: LmdbStore, count: int, *, of: str = "m") -> list[MessageState]:
+def fill(store: LmdbStore, count: int, *, of: str = "m", checkpoint: int = 1) -> list[MessageState]:
     rows = [state(f"{of}{n:06}", due=n) for n in range(count)]
-    store.put_many(0, [Change(None, row) for row in rows], checkpoint=1)
+    store.put_many(0, [Change(None, row) for row in rows], checkpoint=checkpoint)
     return rows
 
 
@@ -143,10 +143,14 @@ def test_the_map_grows_under_somebody_who_reads_the_owed_rows(tmp_path: Path) ->
 def test_a_map_at_its_limit_fails_the_batch_and_keeps_what_was(tmp_path: Path) -> None:
     store = make(tmp_path, map_bytes=1 << 18, map_limit_bytes=1 << 20)
     store.open(0)
-    fill(store, 100)
+    before = fill(store, 100)
     with pytest.raises(StoreFailed, match="STATE__MAP_LIMIT_BYTES"):
-        fill(store, 20_000, of="more ")
-    assert store.count() == 100
+        fill(store, 20_000, of="more ", checkpoint=2)
+    assert store.get_many(0, [row.message_id for row in before]) == {
+        row.message_id: row for row in before
+    }
+    assert len(list(store.owed_rows(0))) == store.count() < 20_000
+    assert store.open(0) == 1
     store.close(0)
 
 
