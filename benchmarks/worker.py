@@ -34,6 +34,7 @@ from processor.kafka.source import KafkaSource
 from processor.ports import Owed, Result, Transaction
 from processor.runtime.clock import SystemClock
 from processor.runtime.logs import set_up_logging
+from processor.runtime.machine import prepare
 from processor.runtime.metrics import Metrics
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
@@ -107,6 +108,7 @@ class Timed:
 def main() -> None:
     """Read all events through the worker and print what it took."""
     options = _arguments()
+    prepare()
     set_up_logging("ERROR")  # not of each spoilt event
     directory = Path(tempfile.mkdtemp(prefix="bench-state-"))
     steps: dict[str, list[float]] = {}
