@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from typing import Any
 
 from processor import FORM
 from processor.commands.exit_codes import (
@@ -83,8 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    about = f"sms-status-processor {version('sms-status-processor')} ({FORM})"
-    parser.add_argument("--version", action="version", version=about)
+    parser.add_argument("--version", action=_Version)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     parser.set_defaults(command=_helping(parser))
     _run(_with_config(commands, "run", "process events until stopped"))
@@ -109,6 +108,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     _validate(_with_config(commands, "validate", "check the settings without contacting anything"))
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then: that takes a while."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        what = "show program's version number and exit"
+        super().__init__(option_strings, dest, nargs=0, help=what)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"sms-status-processor {version('sms-status-processor')} ({FORM})")
+        parser.exit()
 
 
 def _helping(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], int]:

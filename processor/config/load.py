@@ -16,11 +16,11 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from processor.config.checks import cross_check, missing
+from processor.config.listening import CONFIG_VARIABLE
 from processor.config.schema import known_settings
 from processor.config.sentences import sentence
 from processor.config.settings import Salesforce, Settings
 from processor.config.sources import (
-    CONFIG_VARIABLE,
     SECRETS_VARIABLE,
     Found,
     SecretsDirectory,

@@ -15,6 +15,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from processor.config.listening import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT
 from processor.config.values import (
     ANY_CASE,
     DECADE_S,
@@ -342,12 +343,12 @@ class Http:
     """/metrics, /healthz, /readyz."""
 
     host: Text = Field(
-        default="0.0.0.0",  # noqa: S104 - a scraper is elsewhere
+        default=DEFAULT_HOST,
         description="the address to serve /metrics, /healthz and /readyz on; :: is every address, "
         "IPv6 and IPv4",
     )
-    port: Annotated[int, Field(ge=0, le=65_535), NUMBER] = Field(
-        default=9108,
+    port: Annotated[int, Field(ge=0, le=MAX_PORT), NUMBER] = Field(
+        default=DEFAULT_PORT,
         description="the port to serve /metrics, /healthz and /readyz on; 0 takes any free one",
     )
     health_limit_s: Seconds = Field(

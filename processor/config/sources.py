@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, Final, NamedTuple
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
+from processor.config.listening import CONFIG_VARIABLE, PREFIX, read_tables
 from processor.config.schema import is_options, known_settings, may_be_secret
 from processor.config.settings import Settings
 from processor.config.values import (
@@ -22,10 +22,7 @@ from processor.config.values import (
     read_named_secret,
     read_secret,
 )
-from processor.errors import ConfigError
 
-PREFIX: Final = "PROCESSOR_"
-CONFIG_VARIABLE: Final = "PROCESSOR_CONFIG"
 SECRETS_VARIABLE: Final = "PROCESSOR_SECRETS_DIR"
 _OPTIONS: Final = "__OPTIONS"
 _IN_A_FILE: Final = FILE_SUFFIX.upper()
@@ -239,7 +236,7 @@ class TomlFile(Source):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        for section, table in _tables(path).items():
+        for section, table in read_tables(path).items():
             if isinstance(table, dict):
                 for key, raw in table.items():
                     name = f"{section}__{key}".upper()
@@ -247,15 +244,3 @@ class TomlFile(Source):
             else:
                 name, where = section.upper(), f"{section} in {path}"
                 self._add(name, self._item(None, where, problem=self._unknown(name)))
-
-
-def _tables(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigError(
-            f"the file of settings {path} (--config or {CONFIG_VARIABLE}) can't be read "
-            f"({error.strerror}): name a TOML file"
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the file of settings {path} is not TOML: {error}") from error

@@ -16,6 +16,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 from processor.errors import ConfigError
 from processor.ports import Clock
+from processor.runtime.hosts import bare
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,6 @@ Probe = Callable[[], tuple[bool, str]]
 """Whether all is well, and a word on why not."""
 
 _REQUEST_TIMEOUT_S: Final = 10.0  # a client that says nothing for so long is hung up on
-_LOOPBACKS: Final = {"0.0.0.0": "127.0.0.1", "::": "localhost"}  # noqa: S104 - not to listen on
 _OF_THE_PORT: Final = (errno.EADDRINUSE, errno.EACCES)
 _TEXT: Final = "text/plain; charset=utf-8"
 
@@ -53,16 +53,6 @@ def _family(host: str, port: int) -> socket.AddressFamily:
     return found[0][0]
 
 
-def loopback_of(host: str) -> str:
-    """Where a process on this machine reaches what listens on `host`."""
-    return _LOOPBACKS.get(host := _bare(host), host)
-
-
-def _bare(host: str) -> str:
-    """An IPv6 address may be written as in a URL."""
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
-
-
 class HttpServer:
     """Serves from `start` to `close`. Port 0 takes any free one, which `port` then tells; the host
     `::` takes IPv4 too.
@@ -75,7 +65,7 @@ class HttpServer:
         self, host: str, port: int, registry: CollectorRegistry, healthy: Probe, ready: Probe
     ) -> None:
         try:
-            self._server = _Server((_bare(host), port), registry, healthy, ready)
+            self._server = _Server((bare(host), port), registry, healthy, ready)
         except (OSError, UnicodeError) as error:
             why = getattr(error, "strerror", None) or error
             if getattr(error, "errno", None) in _OF_THE_PORT:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 from processor.config.effective import effective_values
+from processor.config.listening import PREFIX
 from processor.config.load import load
 from processor.config.schema import describe_settings, file_schema
-from processor.config.sources import PREFIX
 
 
 def table(*, as_json: bool) -> int:
