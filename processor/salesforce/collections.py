@@ -48,14 +48,16 @@ def task_id_18(raw: str) -> str | None:
         return None
     if not (raw.isascii() and raw.isalnum()):
         return None
-    full = raw[:ID_LENGTH] + id_checksum(raw[:ID_LENGTH])
-    return full if full.startswith(raw) else None
+    checksum = id_checksum(raw)
+    if len(raw) == ID_LENGTH:
+        return raw + checksum
+    return raw if raw.endswith(checksum) else None
 
 
-def id_checksum(short: str) -> str:
-    """Three characters, of which each tells which of five of a 15-character Id are capitals."""
-    marks = short.translate(_CAPITALS)
-    return _CHECKSUM_OF[marks[:5]] + _CHECKSUM_OF[marks[5:10]] + _CHECKSUM_OF[marks[10:]]
+def id_checksum(task_id: str) -> str:
+    """Three characters, of which each tells which of five of the first 15 are capitals."""
+    marks = task_id.translate(_CAPITALS)
+    return _CHECKSUM_OF[marks[:5]] + _CHECKSUM_OF[marks[5:10]] + _CHECKSUM_OF[marks[10:15]]
 
 
 def parts_of(rows: Sequence[Row], rows_per_part: int) -> list[Sequence[Row]]:

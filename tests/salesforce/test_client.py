@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from processor.errors import ConfigError, Unavailable
 from processor.salesforce.client import Client
 from processor.salesforce.collections import Row, describe_call, retrieve_call, update_call
+from processor.salesforce.transport import Session
 from processor.salesforce.verdicts import OrgUnavailable, Pause
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
 from processor.sandbox.org.server import OrgSettings, SandboxOrg, id_18
@@ -174,6 +175,37 @@ def test_an_endpoint_may_have_a_path_of_its_own(stub: Stub) -> None:
     client.log_in()
     client.send(WRITE)
     assert [r.path for r in stub.requests] == ["/proxy" + TOKEN, "/proxy" + COLLECTIONS]
+
+
+def test_every_request_goes_by_the_proxy_of_the_environment(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", stub.url)
+    monkeypatch.setenv("no_proxy", "here.invalid")
+    there = "http://there.invalid"
+    stub.on(there + TOKEN, as_json(200, GRANTED))
+    client = client_of(stub, endpoint_url=there)
+    client.log_in()
+    client.send(WRITE)
+    client.send(WRITE)
+    assert [r.path for r in stub.requests] == [there + TOKEN, *[there + COLLECTIONS] * 2]
+
+
+def test_a_session_knows_the_proxy_of_each_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:8080")
+    monkeypatch.setenv("no_proxy", "here.invalid")
+    session = Session(None, (1.0, 1.0), lambda *_, **__: None)
+
+    def proxy_of(url: str, given: dict[str, str]) -> str | None:
+        settings = session.merge_environment_settings(url, given, True, None, None)
+        assert settings["stream"] is True
+        proxies: dict[str, str] = settings["proxies"]
+        return proxies.get("http")
+
+    for _ in range(2):
+        assert proxy_of("http://there.invalid/a", {}) == "http://proxy.invalid:8080"
+        assert proxy_of("http://here.invalid/a", {}) is None
+        assert proxy_of("http://there.invalid/a", {"http": "http://own"}) == "http://own"
 
 
 def test_every_write_carries_the_header_against_assignment_rules(stub: Stub) -> None:
