@@ -199,6 +199,7 @@ def _run(url: str, options: argparse.Namespace, watch: Stopwatch) -> dict[str, A
     first, owed = _states(ROWS_FIRST), _states(options.rows)
     gc.collect()
     gc.freeze()
+    gc.set_threshold(1_000_000, 20, 50)  # as `processor run` does
     worker.settle(first)
     tally.requests.clear()
     watch.spent.clear()
