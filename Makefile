@@ -44,13 +44,13 @@ coverage: setup ## the core's tests alone, which must reach every branch of the 
 sim: setup ## the simulation: SEEDS=n for that many seeds, SEED=n for that one
 	SIM_SEEDS=$(SEEDS) SIM_SEED=$(SEED) .venv/bin/python -m pytest -q tests/simulation
 
-bench: setup ## the throughput benchmark, on a real Apache Kafka (needs Java and Maven)
+bench: compile ## the throughput benchmark, on a real Apache Kafka (needs Java and Maven)
 	.venv/bin/python -m benchmarks.throughput
 
-bench-salesforce: setup ## CPU per row from owed to confirmed, with the writer of Salesforce and HTTP
+bench-salesforce: compile ## CPU per row from owed to confirmed, with the writer of Salesforce and HTTP
 	.venv/bin/python -m benchmarks.salesforce
 
-bench-peers: setup ## the worker beside a bare loop and Kafka Streams (needs a JDK and Maven)
+bench-peers: compile ## the worker beside a bare loop and Kafka Streams (needs a JDK and Maven)
 	.venv/bin/python -m benchmarks.peers --publish
 
 demo: setup ## the whole job in one process: a broker, an org and traffic, nothing to install

@@ -26,6 +26,7 @@ from processor.kafka.avro.framing import (
     single_object_prefix,
 )
 from processor.kafka.avro.registry import RegisteredSchema, Registry
+from processor.kafka.avro.value_reader import PAYS
 from processor.kafka.avro.writer_schema import BROKEN, Source, WriterSchema, read_value
 from processor.kafka.dead_letters import as_first_seen
 from processor.kafka.headers import headers_of
@@ -88,7 +89,8 @@ class _Readers:
         return source
 
     def _compile(self, writer: WriterSchema) -> _Reader:
-        return event_reader(writer.parsed, self._rules, writer.units), writer
+        reader = event_reader(writer.parsed, self._rules, writer.units) if PAYS else None
+        return reader, writer
 
 
 class AvroDecoder:

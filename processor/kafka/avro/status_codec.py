@@ -23,6 +23,7 @@ from processor.kafka.avro.framing import (
 from processor.kafka.avro.registry import RegisteredSchema, Registry
 from processor.kafka.avro.status_reader import status_reader
 from processor.kafka.avro.status_writer import status_bytes
+from processor.kafka.avro.value_reader import PAYS
 from processor.kafka.avro.writer_schema import BROKEN, parse_reader, parse_writer
 
 _UNUSED: Final = frozenset(("category", "description", "final", "event_time"))
@@ -74,7 +75,7 @@ class StatusCodec:
         schemas = self._schemas.get(prefix)
         if schemas is None:
             schemas = self._schemas[prefix] = self._fetch(prefix)
-        if prefix in self._own:
+        if PAYS and prefix in self._own:
             state = self._straight.read(value, len(prefix))
             if state is not None:
                 return state

@@ -7,6 +7,7 @@ what the schema says it declines, and the caller lets fastavro read the value. A
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Final, final
 
 from mypy_extensions import i64
@@ -247,3 +248,7 @@ class ValueReader:
                 times[code] = self._number()
             count = self._count()
         self.times = times
+
+
+PAYS: Final = not isinstance(ValueReader.read, FunctionType)
+"""Whether to use it: compiled it takes a quarter of fastavro's time, interpreted six times that."""
