@@ -31,6 +31,9 @@ ROOT: Final = Path(__file__).parent
 PACKAGE: Final = "processor"
 PLAIN: Final = "SMS_PROCESSOR_PLAIN"
 
+COMPILER: Final = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"  # with options
+HEADERS: Final = Path(sysconfig.get_paths()["include"])
+
 # By itself mypyc would take the project's settings for mypy, which are strict, and in a build
 # environment there are none of the libraries that strict types need. `make check` has them.
 MYPY: Final = ("--config-file=", "--ignore-missing-imports", "--explicit-package-bases")
@@ -56,12 +59,13 @@ class CompiledModules(BuildHookInterface):  # type: ignore[type-arg] # of settin
 
 
 class NotCompiled(Exception):
-    """The text says what to install, or how to do without."""
+    """The text says why, what to install, and how to do without."""
 
 
 def compile_modules(modules: list[str], work: Path) -> Path:
     """A folder in `work` with the extensions as they lie in site-packages, and their stamp."""
-    check_for_compiler()
+    if (missing := what_is_missing()) is not None:
+        raise _not_compiled(missing)
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
     from setuptools.errors import BaseError, CCompilerError
@@ -85,26 +89,27 @@ def compile_modules(modules: list[str], work: Path) -> Path:
         try:
             command.run()
         except (BaseError, CCompilerError) as error:
-            raise NotCompiled(f"The C compiler failed: {error}\n{_remedy()}") from error
+            raise _not_compiled(str(error)) from error
     write_stamp(modules, out)
     return out
 
 
-def check_for_compiler() -> None:
-    """NotCompiled: something is missing. (A compiler's own words for that are hard to read.)"""
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
-    if shutil.which(compiler) is None:
-        raise NotCompiled(f"The C compiler {compiler} is not on the PATH.\n{_remedy()}")
-    header = Path(sysconfig.get_paths()["include"], "Python.h")
-    if not header.exists():
-        raise NotCompiled(f"Python's headers are missing: there is no {header}.\n{_remedy()}")
+def what_is_missing(
+    compiler: str = COMPILER, headers: Path = HEADERS, path: str | None = None
+) -> str | None:
+    """For a compilation. (What a compiler says for want of it is hard to understand.)"""
+    program = compiler.split(maxsplit=1)[0]
+    if shutil.which(program, path=path) is None:
+        return f"the C compiler {program} is not on the PATH"
+    header = headers / "Python.h"
+    return None if header.exists() else f"Python's header {header} is missing"
 
 
-def _remedy() -> str:
-    return (
-        "The modules on the hot path are compiled to C. Install a C compiler and Python's headers "
-        "(on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev), or set "
-        f"{PLAIN}=1 for a wheel of plain Python, which does the same but slower."
+def _not_compiled(why: str) -> NotCompiled:
+    return NotCompiled(
+        f"The modules on the hot path cannot be compiled: {why}. Install a C compiler and Python's "
+        "headers (on Debian and Ubuntu: apt-get install gcc libc6-dev python3-dev), or set "
+        f"{PLAIN}=1 for a wheel of plain Python, which does the same, but slower."
     )
 
 
