@@ -114,7 +114,7 @@ very version. Rows in doubt are part of the rows owed.
         "salesforce_request_seconds salesforce_logins_total salesforce_api_calls "
         "salesforce_api_calls_limit",
     ),
-    Section("Build", "Which version runs.\n", "build_info"),
+    Section("Build", "Which version runs, and in which form.\n", "build_info"),
 )
 PREFIX: Final = "sms_processor_"
 

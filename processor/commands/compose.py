@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
+from processor import FORM
 from processor.config.load import require_salesforce
 from processor.config.settings import Kafka, Settings
 from processor.core.breaker import BreakerRules
@@ -106,6 +107,7 @@ def compose(settings: Settings, *, facts: Facts | None = None) -> Application:
         meter = Metrics(
             metrics,
             version=version("sms-status-processor"),
+            form=FORM,
             salesforce_codes=BY_CODE,
         )
         source = _source(settings, facts)

@@ -53,6 +53,9 @@ _RESTORE_S: Final = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 _REQUEST_S: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 20, 30)
 _TO_SALESFORCE_S: Final = (1, 2.5, 5, 10, 15, 30, 60, 120, 300, 900, 3_600, 14_400, 43_200, 86_400)
 
+_BUILD: Final = "sms_processor_build"
+_BUILD_HELP: Final = "Version of the running processor, and its form (compiled or plain Python)."
+
 
 class Metrics:
     """Implements `ports.Meter`, and the meter of the Salesforce writer. One per registry.
@@ -65,6 +68,7 @@ class Metrics:
         registry: CollectorRegistry,
         *,
         version: str = "unknown",
+        form: str = "unknown",
         salesforce_codes: Collection[str] = (),
     ) -> None:
         # Else there is a `_created` series beside each, which nothing reads. It has no types.
@@ -79,9 +83,7 @@ class Metrics:
         self._declare_state(registry)
         self._declare_salesforce(registry)
         self._begin()
-        Info(
-            "sms_processor_build", "Version of the running processor.", registry=registry
-        ).info({"version": version})  # fmt: skip
+        Info(_BUILD, _BUILD_HELP, registry=registry).info({"version": version, "form": form})
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -440,7 +442,4 @@ def describe_metrics() -> list[MetricInfo]:
             name = family.name + ("_total" if family.type == "counter" else "")
             labels = tuple(metric._labelnames)  # noqa: SLF001 - nothing public tells them
             rows.append(MetricInfo(name, family.type, labels, family.documentation))
-    build = MetricInfo(
-        "sms_processor_build_info", "info", ("version",), "Version of the running processor."
-    )
-    return [*rows, build]
+    return [*rows, MetricInfo(f"{_BUILD}_info", "info", ("version", "form"), _BUILD_HELP)]

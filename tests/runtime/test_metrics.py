@@ -29,7 +29,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def metrics(registry: CollectorRegistry) -> Metrics:
     codes = ["UNABLE_TO_LOCK_ROW", "ENTITY_IS_DELETED"]
-    return Metrics(registry, version="1.2.3", salesforce_codes=codes)
+    return Metrics(registry, version="1.2.3", form="compiled", salesforce_codes=codes)
 
 
 def tell_everything(metrics: Metrics) -> None:
@@ -216,8 +216,10 @@ def test_the_way_to_salesforce_is_measured_up_to_a_day(
     assert value(registry, name, outcome="written", le="+Inf") == 3
 
 
-def test_the_version_that_runs_is_told(metrics: Metrics, registry: CollectorRegistry) -> None:
-    assert value(registry, "build_info", version="1.2.3") == 1
+def test_the_version_and_the_form_that_run_are_told(
+    metrics: Metrics, registry: CollectorRegistry
+) -> None:
+    assert value(registry, "build_info", version="1.2.3", form="compiled") == 1
 
 
 def test_the_table_has_every_metric_of_ours_that_is_scraped(
