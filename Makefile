@@ -36,9 +36,9 @@ test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped 
 
 test-quick: setup ## those that need no Java and no patience: a minute or two
 	@.venv/bin/python -m tests.support.forecast --quick
-	SIM_SEEDS=50 .venv/bin/python -m pytest -n auto -m "$(QUICK)"
+	SIM_SEEDS=$(or $(SIM_SEEDS),50) .venv/bin/python -m pytest -n auto -m "$(QUICK)"
 
-coverage: setup ## the core's tests alone, which must reach every branch of the core
+coverage: plain ## the core's tests alone, which must reach every branch of the core
 	.venv/bin/python -m pytest -q tests/core --cov=processor.core --cov-branch --cov-fail-under=100
 
 sim: setup ## the simulation: SEEDS=n for that many seeds, SEED=n for that one

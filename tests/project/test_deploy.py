@@ -190,6 +190,20 @@ def test_the_image_sets_nothing_that_would_beat_a_mounted_file() -> None:
     assert f"EXPOSE {Settings().http.port}\n" in text
 
 
+def test_the_image_gets_all_that_the_wheel_is_built_from(tmp_path: Path) -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    copied = re.findall(r"^COPY (?!--from)(.*) \S+$", dockerfile, re.MULTILINE)
+    names = {name.rstrip("/") for line in copied for name in line.split()}
+    let_in = re.findall(r"^!(.*?)/?$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert names == set(let_in)
+    for name in names:
+        path = ROOT / name
+        (shutil.copytree if path.is_dir() else shutil.copy)(path, tmp_path / name)
+    command = (sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path)
+    built = run(*command, cwd=tmp_path, env={**os.environ, "SMS_PROCESSOR_PLAIN": "1"})
+    assert built.returncode == 0, built.stderr
+
+
 def test_every_image_is_pinned(services: dict[str, Any]) -> None:
     images = [service["image"] for service in services.values()]
     images += re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
