@@ -176,7 +176,7 @@ def make_plain() -> None:
     """Take away whatever is compiled."""
     check = guard()
     for path in check.extensions(ROOT / PACKAGE):
-        path.unlink()
+        Path(path).unlink()
     (ROOT / PACKAGE / check.STAMP).unlink(missing_ok=True)  # the last, so that a half is not whole
 
 

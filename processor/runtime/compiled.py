@@ -59,17 +59,18 @@ def _in_one_line(
     sys.exit(EXIT_CONFIG)
 
 
-def fingerprint(path: Path) -> str:
+def fingerprint(path: str | Path) -> str:
     """By Python's own hash of sources, which differs from Python to Python. That the standard
     library's cryptographic ones take ten times as long would be felt at each start.
     """
-    return source_hash(path.read_bytes()).hex()
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - many, at each start
+        return source_hash(file.readall()).hex()
 
 
-def extensions(package: Path) -> Iterator[Path]:
+def extensions(package: Path) -> Iterator[str]:
     """What is compiled, in this package and for it, whatever it is worth."""
     yield from (
-        Path(entry)
+        entry.path
         for entry in scandir(package.parent)
         if entry.name.startswith(LIBRARY) and entry.name.endswith(_BINARIES)
     )
@@ -77,25 +78,27 @@ def extensions(package: Path) -> Iterator[Path]:
     while folders:
         for entry in scandir(folders.pop()):
             if entry.name.endswith(_BINARIES):
-                yield Path(entry)
+                yield entry.path
             elif "." not in entry.name and entry.name != "__pycache__" and entry.is_dir():
                 folders.append(entry.path)
 
 
-def _mix(package: Path, stamp: Path, found: set[Path]) -> str | None:
+def _mix(package: Path, stamp: Path, found: set[str]) -> str | None:
     if not stamp.exists():
         return f"{stamp} is missing"
-    wanted: dict[Path, str] = {}
+    wanted: dict[str, str] = {}
     for line in stamp.read_text(encoding="utf-8").splitlines():
         expected, _, name = line.partition("  ")
-        wanted[package.parent / name] = expected
+        wanted[f"{package.parent}/{name}"] = expected
     foreign = [path for path in {*wanted, *found} if _is_foreign(path)]
     if foreign:
         return f"{min(foreign)} is for another Python than {sys.implementation.cache_tag}"
     for path, expected in wanted.items():
-        if not path.exists():
+        try:
+            is_the_same = fingerprint(path) == expected
+        except FileNotFoundError:
             return f"{path} is missing"
-        if fingerprint(path) != expected:
+        if not is_the_same:
             return f"{path} has changed since"
     if not found.issubset(wanted):
         return f"{min(found.difference(wanted))} is left over from another time"
@@ -103,10 +106,10 @@ def _mix(package: Path, stamp: Path, found: set[Path]) -> str | None:
         library = import_module(LIBRARY)
     except ImportError as error:
         return str(error)
-    if Path(str(library.__file__)) not in found:
+    if str(library.__file__) not in found:
         return f"{library.__file__} is found before this package's own"
     return None
 
 
-def _is_foreign(path: Path) -> bool:
-    return path.suffix in _BINARIES and not path.name.endswith(EXTENSION_SUFFIXES[0])
+def _is_foreign(path: str) -> bool:
+    return path.endswith(_BINARIES) and not path.endswith(EXTENSION_SUFFIXES[0])
