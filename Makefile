@@ -5,8 +5,7 @@ JOBS ?= 4
 QUICK := not kafka and not registry and not chaos and not slow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compile plain fmt check test test-quick coverage sim bench bench-salesforce \
-	bench-peers demo docs lock
+.PHONY: help setup compile plain fmt check test test-quick coverage sim bench bench-salesforce bench-peers demo docs lock
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s%s\n", $$1, $$2 }' Makefile
