@@ -28,7 +28,7 @@ from tests.integration.kit import Broker
 from tests.kafka.avro.avro_kit import EVENT_SCHEMA, Record, report
 from tests.support.needs import do_without
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.alone]
 
 EVENTS, MESSAGES, SEED = 20_000, 2_000, 5
 NOW_MS = 1_790_000_000_000

@@ -19,7 +19,10 @@ from hatch_build import what_is_missing
 from processor.runtime.compiled import LIBRARY, STAMP, fingerprint
 from tests.support.needs import do_without
 
-pytestmark = pytest.mark.xdist_group("compiled")  # which compiles once, not once a worker
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.xdist_group("compiled"),  # which compiles once, not once a worker
+]
 
 ROOT = Path(__file__).parents[2]
 SUFFIX = EXTENSION_SUFFIXES[0]
