@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -42,21 +41,15 @@ def class_path(sources: Path = SOURCES) -> str:
 def _compiled(sources: Path, libraries: Path) -> Path:
     files = sorted(sources.glob("*.java"))
     digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()[:16]
-    target = java.cache_directory() / f"kafka-streams-classes-{digest}"
-    if target.is_dir():
-        return target
-    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.", dir=target.parent))
-    done = subprocess.run(
-        ["javac", "-d", str(partial), "-cp", f"{libraries}/*", *map(str, files)],
-        capture_output=True,
-        check=False,
-        text=True,
-    )
-    if done.returncode != 0:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise ConfigError(f"{sources} does not compile: {done.stderr[-2000:]}")
-    try:
-        partial.rename(target)
-    except OSError:  # somebody else was faster
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+
+    def compile_to(folder: Path) -> None:
+        done = subprocess.run(
+            ["javac", "-d", str(folder), "-cp", f"{libraries}/*", *map(str, files)],
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ConfigError(f"{sources} does not compile: {done.stderr[-2000:]}")
+
+    return java.kept(f"kafka-streams-classes-{digest}", compile_to)

@@ -56,26 +56,40 @@ def fetched(
     """
     if reason := why_not():
         raise ConfigError(reason)
+
+    def fetch(folder: Path) -> None:
+        _log.info("fetching with Maven", extra={"artifact": name})
+        done = subprocess.run(
+            ["mvn", "-q", "-B", *arguments, f"-DoutputDirectory={folder}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            timeout=FETCH_TIMEOUT_S,
+            check=False,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ConfigError(f"Maven could not fetch {name}: {done.stdout.strip()[-2000:]}")
+        if unpack is not None:
+            unpack(folder)
+
+    return kept(name, fetch)
+
+
+def kept(name: str, fill: Callable[[Path], None]) -> Path:
+    """The folder of that name in the cache, filled at the first use. A folder that `fill` refused
+    by a ConfigError, which is raised again, is not kept.
+    """
     target = cache_directory() / name
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=target.parent))
-    _log.info("fetching with Maven", extra={"artifact": name})
-    done = subprocess.run(
-        ["mvn", "-q", "-B", *arguments, f"-DoutputDirectory={partial}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        timeout=FETCH_TIMEOUT_S,
-        check=False,
-        text=True,
-    )
-    if done.returncode != 0:
+    try:
+        fill(partial)
+    except ConfigError:
         shutil.rmtree(partial, ignore_errors=True)
-        raise ConfigError(f"Maven could not fetch {name}: {done.stdout.strip()[-2000:]}")
-    if unpack is not None:
-        unpack(partial)
+        raise
     try:
         partial.rename(target)
     except OSError:  # somebody else was faster
