@@ -120,30 +120,25 @@ class Indexer:
         return writes
 
     def loaded(
-        self, latest: dict[str, MessageState | None], old: dict[str, MessageState]
+        self, latest: list[tuple[str, MessageState | None]], old: dict[str, MessageState]
     ) -> Writes:
-        """Everything to write for what a restore has read. Nearly every state of it is settled, and
-        new to the store: a shorter way.
+        """Everything to write for what a restore has read, in the order of message ids. Nearly
+        every state of it is settled, and new to the store: a shorter way.
         """
+        fresh: list[tuple[bytes, bytes]] = []
+        by_hour: dict[int, list[tuple[bytes, bytes]]] = {}
         others: list[Change] = []
-        fresh: list[str] = []
-        for message_id, new in latest.items():
+        for message_id, new in latest:
             before = old.get(message_id)
             if before is None and new is not None and not new.owed:
-                fresh.append(message_id)
+                key = message_id.encode()
+                fresh.append((key, pack(new)))
+                hour = last_hour(new)
+                by_hour.setdefault(hour, []).append((_HOUR(hour) + key, b""))
             else:
                 others.append(Change(before, new))
         writes = self.writes(others)
-        by_hour: dict[int, list[tuple[bytes, bytes]]] = {}
-        fresh.sort()
-        for message_id in fresh:
-            state = latest[message_id]
-            if state is not None:
-                key = message_id.encode()
-                writes.state_puts.append((key, pack(state)))
-                hour = last_hour(state)
-                begin = _HOUR(hour)
-                by_hour.setdefault(hour, []).append((begin + key, b""))
+        writes.state_puts += fresh
         for hour in sorted(by_hour):
             writes.puts[EXPIRY] += by_hour[hour]
         if others:
@@ -211,11 +206,7 @@ class Indexer:
         """The key in its level's index; None: not owed. Raises StoreFailed for a due_at < 0."""
         if state.version == state.settled_version:
             return None
-        org = self._org_of(state.account_id)
-        prefix = self._org_keys.get(org)
-        if prefix is None:
-            prefix = self.org_key(org)
-        return prefix + _KEY(state.due_at) + key
+        return self.org_key(self._org_of(state.account_id)) + _KEY(state.due_at) + key
 
 
 def level_of(state: MessageState) -> int:

@@ -22,6 +22,7 @@ import shutil
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
@@ -203,8 +204,7 @@ class PartitionStore:
         old = self.get({message_id for message_id, _ in changes})
         latest = joined(changes, old)
         with guarded("write", self._path):
-            for ids, is_last in _parts(sorted(latest)):
-                part = {message_id: latest[message_id] for message_id in ids}
+            for part, is_last in _parts(sorted(latest.items(), key=itemgetter(0))):
                 self._write(self._indexer.loaded(part, old), record if is_last else None)
 
     # -- reading -----------------------------------------------------------------------------
