@@ -4,7 +4,8 @@
         -> status topic (durable) -> Salesforce Task -> settled
 
 Start reading at `core/codes.py` (what a code means), then `core/collapse.py` (which of a
-message's reports is its status), then `worker.py` (the cycle, and why its order loses nothing).
+message's reports is its status), then `worker/cycle.py` (the cycle, and why its order loses
+nothing).
 """
 
 from pathlib import Path
