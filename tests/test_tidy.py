@@ -40,7 +40,6 @@ NEVER_SENT = frozenset(["bad_date", "bad_json", "not_a_report", "unencodable"])
 
 TESTS_ALONE = {
     "MAX_KEY_BYTES": "of LMDB, which a law holds against what the decoder accepts",
-    "MAX_TEXT_BYTES": "of the local store's codec, which a law holds against the decoder",
 }
 """What only tests use, and why it is there all the same."""
 

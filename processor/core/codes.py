@@ -120,8 +120,14 @@ def _code(number: int) -> Code:
 CODES: Final = {number: _code(number) for number in range(MIN_CODE, CODE_END)}
 """Every code that has a category, known or not."""
 
+# By a code's number, because compiled code reads a list without a hash.
 FINAL: Final = [number in CODES and CODES[number].final for number in range(CODE_END)]
-"""By a code's number: whether it is final."""
+"""Whether it is final."""
+STAGE: Final = [int(CODES[number].stage) if number in CODES else -1 for number in range(CODE_END)]
+"""Its stage; -1: there is no such code."""
+
+BY_DIGITS: Final = {str(number): number for number in CODES}
+"""Codes as they stand in texts."""
 
 CATALOGUE: Final = tuple(code for code in CODES.values() if code.known)
 """The 30 documented codes, in order."""

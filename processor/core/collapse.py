@@ -12,7 +12,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from processor.core.codes import CODE_END, CODES, Stage
+from processor.core.codes import CODE_END, CODES, STAGE, Stage
 
 REROUTED: Final = 102
 DELIVERED: Final = 220
@@ -21,13 +21,12 @@ ON_HANDSET: Final = 221
 _SUBMITTED: Final = int(Stage.SUBMITTED)
 _BEGINNING: Final = -1  # before every event time: the message was never rerouted
 
-# By a code's number. Lists, because compiled code reads them without a hash.
+# By a code's number.
 _UNDELIVERED: Final = [n in CODES and CODES[n].stage is Stage.UNDELIVERED for n in range(CODE_END)]
-_STAGE: Final = [int(CODES[n].stage) if n in CODES else -1 for n in range(CODE_END)]
 _KNOWN: Final = [n in CODES and CODES[n].known for n in range(CODE_END)]
 _PREFERENCE: Final = [n + CODE_END * _KNOWN[n] for n in range(CODE_END)]
 """Where times are equal: a known code beats an unknown one, then the greater code wins."""
-_PROGRESS: Final = [2 * _STAGE[n] + _KNOWN[n] for n in range(CODE_END)]
+_PROGRESS: Final = [2 * STAGE[n] + _KNOWN[n] for n in range(CODE_END)]
 
 
 def merge(one: dict[int, int], other: dict[int, int]) -> dict[int, int]:
@@ -107,7 +106,7 @@ def hides_progress(history: dict[int, int]) -> bool:
     if not _UNDELIVERED[code]:
         return False
     failed_at = history[code]
-    return any(at > failed_at and _STAGE[c] >= _SUBMITTED for c, at in history.items())
+    return any(at > failed_at and STAGE[c] >= _SUBMITTED for c, at in history.items())
 
 
 def all_at_once(history: dict[int, int]) -> bool:

@@ -55,6 +55,10 @@ class Outcome(IntEnum):
     REJECTED = 2
 
 
+OUTCOMES: Final = tuple(Outcome)
+"""By number."""
+
+
 @final
 @dataclass(init=False)
 class Settlement:
@@ -164,16 +168,7 @@ class MessageState:
 
     def settled_by(self, settlement: Settlement, due_at: i64, doubt_at: i64) -> MessageState:
         """The same message with another settlement and notes."""
-        return MessageState(
-            self.message_id,
-            self.history,
-            self.code,
-            self.task_id,
-            self.task_at,
-            self.account_id,
-            self.account_at,
-            self.version,
-            self.version_at,
+        return self._with(
             settlement.version,
             settlement.code,
             settlement.at,
@@ -184,16 +179,7 @@ class MessageState:
 
     def noted(self, due_at: i64, doubt_at: i64) -> MessageState:
         """The same message with other notes of its owner."""
-        return MessageState(
-            self.message_id,
-            self.history,
-            self.code,
-            self.task_id,
-            self.task_at,
-            self.account_id,
-            self.account_at,
-            self.version,
-            self.version_at,
+        return self._with(
             self.settled_version,
             self.settled_code,
             self.settled_at,
@@ -205,6 +191,34 @@ class MessageState:
     def in_flight(self) -> MessageState:
         """The same message, now with the writer."""
         return self.noted(IN_FLIGHT, self.doubt_at)
+
+    def _with(
+        self,
+        settled_version: i64,
+        settled_code: i64,
+        settled_at: i64,
+        settled_outcome: Outcome,
+        due_at: i64,
+        doubt_at: i64,
+    ) -> MessageState:
+        """What comes from events stays as it is."""
+        return MessageState(
+            self.message_id,
+            self.history,
+            self.code,
+            self.task_id,
+            self.task_at,
+            self.account_id,
+            self.account_at,
+            self.version,
+            self.version_at,
+            settled_version,
+            settled_code,
+            settled_at,
+            settled_outcome,
+            due_at,
+            doubt_at,
+        )
 
 
 @final

@@ -13,7 +13,7 @@ from typing import Final, final
 
 from mypy_extensions import i64
 
-from processor.core.codes import CODE_END, CODES, FINAL, Stage
+from processor.core.codes import CODE_END, FINAL, STAGE, Stage
 from processor.core.collapse import all_at_once, hides_progress, in_conflict, is_later, resolve
 from processor.core.due import Rules
 from processor.core.events import (
@@ -32,7 +32,7 @@ themselves since version 4 (`message.timestamp.after.max.ms`); a lesser lead is 
 
 _NEVER: Final = -(1 << 62)  # before every event time
 _UNDELIVERED: Final = int(Stage.UNDELIVERED)
-_STAGE: Final = [int(CODES[n].stage) if n in CODES else -1 for n in range(CODE_END)]
+_NOTHING: Final = MessageState("", {}, 0, None, 0, None, 0, 0, 0)  # before a message's first event
 
 
 @dataclass
@@ -236,13 +236,12 @@ def _finish(
 ) -> MessageState | None:
     """The new state of a message; None when the batch told nothing new."""
     old = draft.old
-    if old is None:
-        return _begun(message_id, draft, result, counts, rules, now)
-    if not draft.merged and not _tells_ids(draft, old):
+    if old is not None and not draft.merged and not _tells_ids(draft, old):
         return None
-    code: i64 = resolve(draft.history) if draft.merged else old.code
-    version, version_at, due_at = old.version, old.version_at, old.due_at
-    if code != old.code or draft.task_id != old.task_id:
+    known = _NOTHING if old is None else old
+    code: i64 = resolve(draft.history) if draft.merged else known.code
+    version, version_at, due_at = known.version, known.version_at, known.due_at
+    if code != known.code or draft.task_id != known.task_id:
         version, version_at = version + 1, now
         if due_at == IN_FLIGHT:
             result.superseding.append(message_id)
@@ -260,35 +259,12 @@ def _finish(
         draft.account_at,
         version,
         version_at,
-        old.settled_version,
-        old.settled_code,
-        old.settled_at,
-        old.settled_outcome,
+        known.settled_version,
+        known.settled_code,
+        known.settled_at,
+        known.settled_outcome,
         due_at,
-        old.doubt_at,
-    )
-
-
-def _begun(
-    message_id: str, draft: _Draft, result: Plan, counts: _Counts, rules: Rules, now: i64
-) -> MessageState:
-    """The first state of a message."""
-    code: i64 = resolve(draft.history)
-    due_at = now + rules.hold_ms(code)
-    _count(draft, code, result, counts)
-    if due_at <= now:
-        result.ready.append(message_id)
-    return MessageState(
-        message_id,
-        draft.history,
-        code,
-        draft.task_id,
-        draft.task_at,
-        draft.account_id,
-        draft.account_at,
-        version=1,
-        version_at=now,
-        due_at=due_at,
+        known.doubt_at,
     )
 
 
@@ -305,7 +281,7 @@ def _tells_ids(draft: _Draft, old: MessageState) -> bool:
 def _count(draft: _Draft, code: i64, result: Plan, counts: _Counts) -> None:
     """Outcomes of the merged events; oddities are counted when a message first shows them."""
     old, history = draft.old, draft.history
-    stage: i64 = _STAGE[code]
+    stage: i64 = STAGE[code]
     several = len(history) > 1
     conflict = stage > _UNDELIVERED and several and in_conflict(history)
     advanced = old is None or old.code != code
@@ -313,7 +289,7 @@ def _count(draft: _Draft, code: i64, result: Plan, counts: _Counts) -> None:
         if advanced and merged == code:
             counts.advanced[merged] += 1
             advanced = False
-        elif conflict and _STAGE[merged] == _UNDELIVERED:
+        elif conflict and STAGE[merged] == _UNDELIVERED:
             counts.conflict[merged] += 1
         elif merged == code:
             # The current code again, only later, tells no more than a duplicate does.

@@ -15,18 +15,16 @@ from typing import Final
 from librt.strings import BytesWriter, read_i16_le, read_i64_le, write_i16_le, write_i64_le
 from mypy_extensions import i16, i64
 
-from processor.core.events import MessageState, Outcome
+from processor.core.events import OUTCOMES, MessageState
 from processor.errors import StoreFailed
 
 FORMAT: Final = 3
-MAX_TEXT_BYTES: Final = (1 << 15) - 1  # of a Task id or account id
-_MAX_SHORT: Final = (1 << 15) - 1
+MAX_SHORT: Final = (1 << 15) - 1  # a number of two bytes; also the length of a Task id
 _MAX_VERSION: Final = (1 << 32) - 1
 
 _HAS_TASK: Final = 4
 _HAS_ACCOUNT: Final = 8
 _OUTCOME_BITS: Final = 3
-_OUTCOMES: Final = (Outcome.NONE, Outcome.WRITTEN, Outcome.REJECTED)
 _FLAGS_AT: Final = 10
 _NUMBERS_AT: Final = 11
 _HISTORY_AT: Final = _NUMBERS_AT + 8 * 8
@@ -73,7 +71,7 @@ def pack(state: MessageState) -> bytes:
 
 
 def _put_short(out: BytesWriter, number: i64) -> None:
-    if not 0 <= number <= _MAX_SHORT:
+    if not 0 <= number <= MAX_SHORT:
         raise StoreFailed(f"a state does not fit the local store: {number} has no place")
     write_i16_le(out, i16(number))
 
@@ -128,7 +126,7 @@ def _unpacked(message_id: str, value: bytes) -> MessageState:
         settled_version,
         settled_code,
         read_i64_le(value, _NUMBERS_AT + 40),
-        _OUTCOMES[flags & _OUTCOME_BITS],
+        OUTCOMES[flags & _OUTCOME_BITS],
         read_i64_le(value, _NUMBERS_AT + 48),
         read_i64_le(value, _NUMBERS_AT + 56),
     )

@@ -29,7 +29,7 @@ from processor.errors import Rejected
 from processor.kafka.avro.framing import single_object_prefix
 from processor.kafka.avro.status_codec import StatusCodec
 from processor.kafka.avro.status_writer import MAX_STATUS_BYTES
-from processor.store.codec import MAX_TEXT_BYTES, pack, unpack
+from processor.store.codec import MAX_SHORT, pack, unpack
 from processor.store.index import MAX_KEY_BYTES, MAX_ORG_BYTES, Indexer, unfit
 from processor.store.store import LmdbStore
 from tests.contracts.test_store import StoppedClock
@@ -125,5 +125,5 @@ def test_the_longest_state_there_can_be_has_room_everywhere(store: LmdbStore) ->
 
 
 def test_the_bounds_leave_room_for_one_another() -> None:
-    assert max(MAX_TASK_ID_BYTES, MAX_ACCOUNT_ID_BYTES) <= MAX_TEXT_BYTES
+    assert max(MAX_TASK_ID_BYTES, MAX_ACCOUNT_ID_BYTES) <= MAX_SHORT
     assert 1 + MAX_ORG_BYTES + 8 + MAX_MESSAGE_ID_BYTES <= MAX_KEY_BYTES

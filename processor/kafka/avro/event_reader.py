@@ -12,7 +12,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from processor.core.codes import CODES, MAX_CODE, MIN_CODE
+from processor.core.codes import BY_DIGITS, MAX_CODE, MIN_CODE
 from processor.core.events import DeliveryEvent
 from processor.core.report.fields import (
     ACCOUNT_ID,
@@ -33,8 +33,6 @@ _ACCOUNT_ID: Final = 2
 _CODE_TEXTS: Final = 3
 _CODES: Final = 0  # slots of numbers
 _TIMES: Final = len(CODE_FIELDS)
-
-_CODE_OF: Final = {str(number): number for number in CODES}
 
 
 @final
@@ -79,7 +77,7 @@ class EventReader:
                 return number if MIN_CODE <= number <= MAX_CODE else ABSENT
             text = texts[_CODE_TEXTS + index]
             if text is not None:
-                return _CODE_OF.get(text, ABSENT)
+                return BY_DIGITS.get(text, ABSENT)
         return ABSENT
 
     def _event_time(self) -> i64:

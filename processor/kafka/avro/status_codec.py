@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from fastavro import schemaless_reader
 
-from processor.core.codes import CODES
+from processor.core.codes import BY_DIGITS
 from processor.core.events import MessageState, Outcome
 from processor.errors import Rejected
 from processor.kafka.avro.framing import (
@@ -29,7 +29,6 @@ from processor.kafka.avro.writer_schema import BROKEN, parse_reader, parse_write
 _UNUSED: Final = frozenset(("category", "description", "final", "event_time"))
 """Fields for other readers: ours follow from the code and the history."""
 
-_NUMBERS: Final = {str(number): number for number in CODES}
 _OUTCOME_NAMES: Final = tuple(outcome.name.lower() for outcome in Outcome)
 _OUTCOMES: Final = {name: Outcome(value) for value, name in enumerate(_OUTCOME_NAMES)}
 
@@ -107,7 +106,7 @@ def _by_fastavro(value: bytes, start: int, schemas: tuple[Any, Any]) -> MessageS
 
 
 def _state_of(raw: Any) -> MessageState:
-    history = {_NUMBERS[digits]: at for digits, at in raw["history"].items()}
+    history = {BY_DIGITS[digits]: at for digits, at in raw["history"].items()}
     settled = raw["settled"]
     code = raw["code"]
     if code not in history:

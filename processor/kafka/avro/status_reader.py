@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 from mypy_extensions import i64
 
-from processor.core.events import MessageState, Outcome
+from processor.core.events import OUTCOMES, MessageState
 from processor.kafka.avro.steps import Slot, steps_of
 from processor.kafka.avro.value_reader import ValueReader
 
@@ -26,7 +26,6 @@ _NUMBERS: Final = (
     "settled.at",
     "settled.outcome",
 )
-_OUTCOMES: Final = (Outcome.NONE, Outcome.WRITTEN, Outcome.REJECTED)
 
 
 @final
@@ -61,7 +60,7 @@ class StatusReader:
             settled_version,
             settled_code,
             settled_at,
-            _OUTCOMES[outcome],
+            OUTCOMES[outcome],
         )
 
 
