@@ -29,9 +29,9 @@ check: setup ## formatting, lint, types, and the project's rules
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -q tests/test_tidy.py
 
-test: setup ## all tests, JOBS at once (what needs Java, Maven or Go is skipped where they are missing)
+test: setup ## all tests, JOBS at once, then what compiles (what needs Java, Maven or Go is skipped where they are missing)
 	@.venv/bin/python -m tests.support.forecast
-	.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup
+	.venv/bin/python -m pytest -n $(JOBS) --dist loadgroup -m "not alone" && .venv/bin/python -m pytest -m alone
 
 test-quick: setup ## those that need no Java and no patience: a minute or two
 	@.venv/bin/python -m tests.support.forecast --quick
