@@ -180,7 +180,8 @@ def _hurry_on(stop: threading.Event, hurry: Callable[[], None]) -> None:
 @contextmanager
 def _stop_on_signals(deadline_s: float) -> Iterator[threading.Event]:
     """Set by SIGTERM and SIGINT. What is not handed over by the deadline stays owed; a SIGINT
-    after the first signal ends the process at once.
+    after the first signal ends the process at once. Afterwards SIGTERM is ignored: the process is
+    about to end by itself, and its exit code is to say how it went.
 
     A thread hears them: the main one may be inside a library that does not come back for seconds.
     """
@@ -219,14 +220,16 @@ def _stop_on_signals(deadline_s: float) -> Iterator[threading.Event]:
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
     # Without a handler of its own, a signal would end us by itself.
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in _SIGNALS}
+    before = signal.getsignal(signal.SIGINT)
+    for number in _SIGNALS:
+        signal.signal(number, lambda _number, _frame: None)
     wakeup = signal.set_wakeup_fd(writer)
     try:
         yield stop
     finally:
         signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)
         os.close(writer)  # which ends the thread
 
 
