@@ -12,7 +12,7 @@ from processor.sandbox.servers.kafka import KAFKA_VERSION
 from tests.support.patience import factor
 
 # On two idle cores of the machine that tests/support/patience.py knows.
-QUICK_MINUTES, PLAIN_MINUTES, ALL_MINUTES = 1, 3, 14
+QUICK_MINUTES, PLAIN_MINUTES, ALL_MINUTES = 1, 3, 18
 ENOUGH_JOBS = 1.5  # up to here it is as quick as on an idle machine: there is room between waits
 
 OTHER_TOOLS = {
