@@ -12,7 +12,6 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Final, Protocol, cast
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -88,14 +87,15 @@ class StatusReader:
         self._read: dict[int, deque[Message]] = {}
         self._paused: set[int] = set()
 
-    def open(self, partition: int, offset: int | None) -> None:
-        """Read the partition from the offset on; None: from its beginning."""
+    def open(self, partition: int, offset: int) -> None:
+        """Read the partition from the offset on. (librdkafka would look for the beginning by
+        itself, but tries half a second after it has met the partition's leader.)
+        """
         self.forget(partition)
         if self._consumer is None:
             self._consumer = built(Consumer, self._config)
-        start = OFFSET_BEGINNING if offset is None else offset
         self._read[partition] = deque()
-        place = TopicPartition(self._topic, partition, start)
+        place = TopicPartition(self._topic, partition, offset)
         self._consumer.incremental_assign([place])
         self._consumer.resume([place])
 
@@ -161,15 +161,17 @@ class KafkaRestore:
         self._decoder = decoder
         self._topic = topic
         self._partition = partition
-        self._checkpoint = checkpoint
         self._position = checkpoint or 0
-        self._answer: Answer = offsets.ask_high_watermark(topic, partition)
+        self._begin_answer: Answer | None = None
+        if checkpoint is None:
+            self._begin_answer = offsets.ask_low_watermark(topic, partition)
+        self._end_answer: Answer = offsets.ask_high_watermark(topic, partition)
         self._end: int | None = None
         self._reading = False
 
     def step(self, max_records: int, timeout_s: float) -> Restored:
         if self._end is None:
-            self._end = self._ask_end(timeout_s)
+            self._end = self._ask_bounds(timeout_s)
             if self._end is None:
                 return Restored([], self._position, self._position, done=False)
             if self._position > self._end:
@@ -179,7 +181,7 @@ class KafkaRestore:
         if self._position >= self._end:
             return self._finished([])
         if not self._reading:
-            self._reader.open(self._partition, self._checkpoint)
+            self._reader.open(self._partition, self._position)
             self._reading = True
         messages = self._reader.take(self._partition, max_records, timeout_s)
         changes = self._changes(messages)
@@ -199,15 +201,21 @@ class KafkaRestore:
         self.close()
         return Restored(changes, self._position, self._position, done=True, mark=mark)
 
-    def _ask_end(self, timeout_s: float) -> int | None:
+    def _ask_bounds(self, timeout_s: float) -> int | None:
+        """The end, once the beginning is known too."""
         try:
-            return self._answer.result(timeout_s).offset
+            if self._begin_answer is not None:
+                self._position = self._begin_answer.result(timeout_s).offset
+                self._begin_answer = None
+            return self._end_answer.result(timeout_s).offset
         except FutureTimeoutError:
             return None
         except KafkaException as error:
             self._offsets.renew()
             why = error.args[0].str()
-            raise Unavailable(f"{self._topic} does not tell where it ends: {why}") from None
+            raise Unavailable(
+                f"{self._topic} does not tell where it begins and ends: {why}"
+            ) from None
 
     def _on_event(self, error: KafkaError, offset: int | None) -> None:
         if error.code() == error_codes.PARTITION_EOF:

@@ -41,13 +41,17 @@ class Offsets:
         """The end of the log, open transactions included."""
         return self._ask(topic, [partition], _LATEST, committed=False)[partition]
 
+    def ask_low_watermark(self, topic: str, partition: int) -> Answer:
+        """The first offset that is kept."""
+        return self._ask(topic, [partition], _EARLIEST, committed=False)[partition]
+
     def ask_stable_ends(self, topic: str, partitions: Collection[int]) -> dict[int, Answer]:
         """The ends that a read-committed reader sees."""
         return self._ask(topic, partitions, _LATEST, committed=True)
 
     def beginning(self, topic: str, partition: int) -> int:
         """The first offset that is kept. Raises Unavailable."""
-        answer = self._ask(topic, [partition], _EARLIEST, committed=False)[partition]
+        answer = self.ask_low_watermark(topic, partition)
         try:
             return answer.result(REQUEST_TIMEOUT_S).offset
         except (KafkaException, FutureTimeoutError) as error:
