@@ -10,7 +10,7 @@ finds it all the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Final, final
 
@@ -33,6 +33,7 @@ DUE_BYTES: Final = 8
 HOUR_BYTES: Final = 4
 _MAX_HOUR: Final = (1 << 32) - 1
 _BEGINNING: Final = -(1 << 62)
+_SEEN_PLACES: Final = 1 << 25
 _KEY: Final = Struct(">Q").pack
 _HOUR: Final = Struct(">I").pack
 
@@ -80,6 +81,42 @@ class Writes:
 
 
 @final
+class _Hour:
+    """What is put among the messages whose last event was in one hour."""
+
+    def __init__(self, hour: i64) -> None:
+        self.prefix: Final = _HOUR(hour)
+        self.puts: Final[list[tuple[bytes, bytes]]] = []
+
+
+@final
+class Seen:
+    """Tells message ids that can't have come before from those that may have, and nearly always
+    have: what a restore reads into an empty store need not be looked up there.
+
+    One bit for each of 32 million places (4 MB): of a million ids, three in a hundred are told
+    wrongly, which costs a look.
+    """
+
+    def __init__(self) -> None:
+        self._bits: Final = bytearray(_SEEN_PLACES >> 3)
+
+    def again(self, changes: Sequence[tuple[str, MessageState | None]]) -> set[str]:
+        """The messages that may have come before. From now on all of these have."""
+        bits = self._bits
+        found: set[str] = set()
+        for message_id, _ in changes:
+            place: i64 = hash(message_id) & (_SEEN_PLACES - 1)
+            byte: i64 = bits[place >> 3]
+            bit: i64 = 1 << (place & 7)
+            if byte & bit:
+                found.add(message_id)
+            else:
+                bits[place >> 3] = byte | bit
+        return found
+
+
+@final
 class Indexer:
     """Computes index keys. `org_of` maps an account id (None: not known) to an org."""
 
@@ -120,13 +157,15 @@ class Indexer:
         return writes
 
     def loaded(
-        self, latest: list[tuple[str, MessageState | None]], old: dict[str, MessageState]
+        self,
+        latest: list[tuple[str, MessageState | None]],
+        old: dict[str, MessageState],
     ) -> Writes:
         """Everything to write for what a restore has read, in the order of message ids. Nearly
         every state of it is settled, and new to the store: a shorter way.
         """
         fresh: list[tuple[bytes, bytes]] = []
-        by_hour: dict[int, list[tuple[bytes, bytes]]] = {}
+        by_hour: dict[int, _Hour] = {}
         others: list[Change] = []
         for message_id, new in latest:
             before = old.get(message_id)
@@ -134,13 +173,16 @@ class Indexer:
                 key = message_id.encode()
                 fresh.append((key, pack(new)))
                 hour = last_hour(new)
-                by_hour.setdefault(hour, []).append((_HOUR(hour) + key, b""))
+                place = by_hour.get(hour)
+                if place is None:
+                    place = by_hour[hour] = _Hour(hour)
+                place.puts.append((place.prefix + key, b""))
             else:
                 others.append(Change(before, new))
         writes = self.writes(others)
         writes.state_puts += fresh
         for hour in sorted(by_hour):
-            writes.puts[EXPIRY] += by_hour[hour]
+            writes.puts[EXPIRY] += by_hour[hour].puts
         if others:
             writes.state_puts.sort()
             writes.puts[EXPIRY].sort()

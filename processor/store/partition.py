@@ -41,6 +41,7 @@ from processor.store.index import (
     INDEX_NAMES,
     OWED,
     Indexer,
+    Seen,
     Writes,
     due_end,
     due_of,
@@ -80,12 +81,14 @@ class PartitionStore:
         self._map_limit = map_limit_bytes
         self._resume = b""
         self._snapshots: WeakSet[OwedRows] = WeakSet()
+        self._seen: Seen | None = None  # what a restore has loaded, if it began with nothing
         with guarded("open", self._path):
             path.mkdir(parents=True, exist_ok=True)
             self._open()
             try:
                 if self._mostly_free():
                     self._compact()
+                self._seen = None if self.count() else Seen()
             except BaseException:  # whatever it was, the file's lock must not stay ours
                 self._env.close()
                 raise
@@ -160,6 +163,7 @@ class PartitionStore:
 
     def put(self, changes: Iterable[Change], record: bytes | None) -> None:
         """States with their indexes; with the last of them the checkpoint record, unless None."""
+        self._seen = None
         sorted_changes = sorted(changes, key=_message_id)  # neighbours share pages
         with guarded("write", self._path):
             for part, is_last in _parts(sorted_changes):
@@ -201,10 +205,11 @@ class PartitionStore:
 
     def load(self, changes: Loaded, record: bytes) -> None:
         """Put or drop by message id, joined with what was there."""
-        old = self.get({message_id for message_id, _ in changes})
-        latest = joined(changes, old)
+        seen = self._seen
+        old = self.get(seen.again(changes) if seen else {message_id for message_id, _ in changes})
+        latest = sorted(joined(changes, old).items(), key=itemgetter(0))
         with guarded("write", self._path):
-            for part, is_last in _parts(sorted(latest.items(), key=itemgetter(0))):
+            for part, is_last in _parts(latest):
                 self._write(self._indexer.loaded(part, old), record if is_last else None)
 
     # -- reading -----------------------------------------------------------------------------

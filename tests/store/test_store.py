@@ -14,6 +14,7 @@ from processor.core.events import IN_FLIGHT, Change, MessageState
 from processor.errors import ConfigError, StopProcessing, StoreFailed
 from processor.ports import OwedCount
 from processor.store import partition as partition_module
+from processor.store.index import Seen
 from processor.store.store import LmdbStore, machine_boot_id
 from tests.contracts.test_store import StoppedClock
 from tests.support.states import HOUR, NOW, settled, state
@@ -326,3 +327,37 @@ def test_a_checkpoint_is_as_old_as_the_commit_it_stands_for(tmp_path: Path) -> N
     store.put_many(0, [Change(None, settled("done"))], checkpoint=41, as_of_ms=NOW)
     store.close(0)
     assert make(tmp_path, now_ms=NOW + 25 * HOUR).open(0) is None
+
+
+# -- a restore -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("between", ["nothing", "a write", "a reopening"])
+def test_what_comes_again_in_a_restore_is_joined_with_what_came_before(
+    tmp_path: Path, between: str
+) -> None:
+    """What is loaded into an empty store is looked up there only if its id has come before."""
+    store = make(tmp_path)
+    store.open(0)
+    newer = replace(settled("m"), version=7, settled_version=7)
+    store.load(0, [("m", newer), ("n", settled("n"))], checkpoint=2)
+    if between == "a write":
+        store.put_many(0, [Change(None, newer_of_late := settled("late"))])
+        store.load(0, [("late", replace(newer_of_late, version=1, settled_version=1))], 3)
+    elif between == "a reopening":
+        store.close(0)
+        store.open(0)
+    store.load(0, [("m", replace(newer, version=6, settled_version=6))], checkpoint=4)
+    assert store.get_many(0, ["m"])["m"].version == 7
+    store.load(0, [("n", None)], checkpoint=5)
+    assert store.get_many(0, ["n"]) == {}
+    store.close(0)
+
+
+def test_an_id_that_came_before_is_always_told() -> None:
+    seen = Seen()
+    for step in range(5):
+        names = [f"{step}-{number}" for number in range(1_000)]
+        told = seen.again([(name, None) for name in names])
+        assert len(told) < 5, "by chance"
+        assert seen.again([(name, None) for name in names]) == set(names)
