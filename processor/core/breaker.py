@@ -50,10 +50,11 @@ class Breaker:
         those up to the one at which it opened, or all.
         """
         later = Breaker(self._rules, self.recent, is_open=self.is_open)
-        if not self.is_open and not any(batch) and not any(self.recent):
+        bad = sum(map(bool, later.recent))
+        if not self.is_open and bad + sum(map(bool, batch)) < self._rules.min_rejected:
+            # It can't open, wherever in the batch they are: no need to look at each.
             later.recent.extend(batch[-self._rules.window_events :])
             return later, len(batch)
-        bad = sum(map(bool, later.recent))
         for place, judged in enumerate(batch):
             if len(later.recent) == later.recent.maxlen:
                 bad -= bool(later.recent[0])

@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import methodcaller
 from typing import Final, cast
 
 from confluent_kafka import (
@@ -43,6 +45,8 @@ AWAY_S: Final = 3 * INTERVAL_S  # a Kafka that was silent for so long will not a
 REBALANCE_WAIT_S: Final = 6.0  # members hear of a rebalance by a heartbeat, within 3 s
 MAX_POLL_INTERVAL_MS: Final = 300_000
 EXPECT_NOTHING: Final = Expected()
+
+_partition: Final = methodcaller("partition")
 
 _DATA_LOST: Final = frozenset((KafkaError.OFFSET_OUT_OF_RANGE, error_codes.AUTO_OFFSET_RESET))
 
@@ -333,24 +337,25 @@ class KafkaSource:
         `rd_kafka_toppar_handle_Offset`). Then it is told once more where to read.
         """
         wanted: dict[int, list[Message]] = {}
-        behind: dict[int, _Assigned] = {}
-        assigned = self._assigned
-        for record in records:
-            partition, offset = record.partition(), record.offset()
-            if partition is None or offset is None or partition not in assigned:
+        behind: set[int] = set()
+        for partition, run in groupby(records, _partition):  # they come in runs
+            mine = None if partition is None else self._assigned.get(partition)
+            if partition is None or mine is None or mine.next_offset is None:
                 continue
-            mine = assigned[partition]
-            if mine.next_offset is None:
-                continue
-            if offset < mine.next_offset:
-                behind[partition] = mine
-                continue
-            mine.next_offset = offset + 1
-            if partition in wanted:
-                wanted[partition].append(record)
-            else:
-                wanted[partition] = [record]
-        for partition, mine in behind.items():
+            kept = wanted.setdefault(partition, [])
+            for record in run:
+                offset = record.offset()
+                if offset is None:
+                    continue
+                if offset < mine.next_offset:
+                    behind.add(partition)
+                    continue
+                mine.next_offset = offset + 1
+                kept.append(record)
+            if not kept:
+                del wanted[partition]
+        for partition in behind:
+            mine = self._assigned[partition]
             if mine.next_offset is not None:
                 self._seek(partition, mine, mine.next_offset)
         return wanted
