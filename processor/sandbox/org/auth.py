@@ -169,13 +169,18 @@ class TokenDesk:
             raise OAuthError("invalid_grant", "invalid assertion")
 
 
+_MILLISECONDS_FROM: Final = 100_000_000_000  # as seconds, the year 5138
+
+
 def _expiry_s(value: object) -> float:
-    """Salesforce also takes the time as text, which is how simple-salesforce sends it."""
+    """Salesforce also takes the time as text, which is how simple-salesforce sends it, and in
+    milliseconds, which is how its own library for Node does (`@salesforce/core`).
+    """
     if isinstance(value, str) and value.isascii() and value.isdigit():
-        return float(value)
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OAuthError("invalid_grant", "invalid assertion")
-    return float(value)
+    return float(value) / 1000 if value > _MILLISECONDS_FROM else float(value)
 
 
 def _is_audience(audience: object, own_url: str) -> bool:

@@ -9,7 +9,7 @@ import struct
 import sys
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
@@ -73,7 +73,23 @@ class OrgHttpServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+_CHUNK_LINE_MAX: Final = 1_024  # bytes of a chunk's size and extensions, or of a trailer
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+
+
+def _too_large() -> ApiError:
+    return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "The body is too large")
+
+
+def _size(text: str, base: int) -> int:
+    """Of a body or a chunk, in bytes."""
+    try:
+        size = int(text.strip(), base)
+    except ValueError:
+        raise ApiError(400, "BAD_REQUEST", "A length is no number") from None
+    if not 0 <= size <= BODY_BYTES_MAX:
+        raise _too_large()
+    return size
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -99,18 +115,32 @@ class _Handler(BaseHTTPRequestHandler):
         head_bytes = len(self.path) + sum(len(k) + len(v) + 4 for k, v in headers.items())
         if head_bytes > HEAD_BYTES_MAX:
             raise ApiError(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", "The headers are too large")
-        if "transfer-encoding" in headers:
-            raise ApiError(411, "LENGTH_REQUIRED", "Content-Length is required")
-        length = headers.get("content-length", "0")
-        if not length.isdigit() or int(length) > BODY_BYTES_MAX:
-            raise ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "The body is too large")
-        body = self.rfile.read(int(length))
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            body = b"".join(self._chunks())
+        else:
+            body = self.rfile.read(_size(headers.get("content-length", "0"), 10))
         if headers.get("content-encoding", "") != "gzip":
             return body
         try:
             return gzip.decompress(body)
         except (OSError, EOFError, zlib.error):
             raise ApiError(400, "JSON_PARSER_ERROR", "The body is not gzip") from None
+
+    def _chunks(self) -> Iterator[bytes]:
+        """RFC 9112, section 7.1: how jsforce and Salesforce's own library for Node send bodies."""
+        left = BODY_BYTES_MAX
+        while size := _size(self._line().partition(";")[0], 16):
+            left -= size
+            if left < 0:
+                raise _too_large()
+            yield self.rfile.read(size)
+            if self._line():
+                raise ApiError(400, "BAD_REQUEST", "A chunk is longer than it says")
+        while self._line():
+            pass  # trailers
+
+    def _line(self) -> str:
+        return self.rfile.readline(_CHUNK_LINE_MAX).decode("latin-1").strip()
 
     def _send(self, reply: Reply) -> None:
         if reply.ending is Ending.RESET:

@@ -23,6 +23,7 @@ from simple_salesforce.exceptions import SalesforceAuthenticationFailed, Salesfo
 from processor.sandbox.org.auth import rsa_public_key
 from processor.sandbox.org.server import Fault, FaultKind, OrgSettings, SandboxOrg
 from tests.salesforce.org_client import SETTINGS, OrgClient, codes, failure, row, task_id
+from tests.support.patience import patient
 
 T1 = task_id(1)
 KEY = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
@@ -100,9 +101,32 @@ def test_the_password_grant_is_blocked_and_others_are_unknown(client: OrgClient)
 
 
 def test_a_signed_assertion_is_taken(client: OrgClient) -> None:
-    for audience in ("https://acme.my.salesforce.com", client.org.url):
-        granted = client.token(grant_type=JWT_GRANT, assertion=assertion(aud=audience))
+    in_a_minute = int(time.time()) + 60
+    for changes in (
+        {"aud": "https://acme.my.salesforce.com"},
+        {"aud": client.org.url},
+        {"exp": str(in_a_minute)},
+        {"exp": in_a_minute * 1000},
+    ):
+        granted = client.token(grant_type=JWT_GRANT, assertion=assertion(**changes))
         assert granted.status_code == 200, granted.text
+
+
+def test_a_body_may_come_in_chunks_without_a_length(client: OrgClient) -> None:
+    form = (
+        f"grant_type=client_credentials&client_id={SETTINGS.consumer_key}".encode(),
+        b"&",
+        f"client_secret={SETTINGS.consumer_secret}".encode(),
+    )
+    granted = client.session.post(
+        f"{client.org.url}/services/oauth2/token",
+        data=iter(form),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+        timeout=patient(10.0),
+    )
+    assert granted.request.headers["Transfer-Encoding"] == "chunked"
+    assert granted.status_code == 200, granted.text
+    assert client.send("GET", "limits").status_code == 200, "on the same connection"
 
 
 def test_the_public_key_may_come_as_a_certificate() -> None:
@@ -142,6 +166,7 @@ def unsigned() -> str:
         pytest.param(assertion(aud="https://acme.test"), "invalid_grant", id="other audience"),
         pytest.param(assertion(exp=int(time.time()) - 1), "invalid_grant", id="expired"),
         pytest.param(assertion(exp=int(time.time()) + 9_999), "invalid_grant", id="too long"),
+        pytest.param(assertion(exp=1000 * int(time.time()) - 1), "invalid_grant", id="expired, ms"),
         pytest.param(assertion(exp=None), "invalid_grant", id="no expiry"),
     ],
 )
