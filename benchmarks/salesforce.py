@@ -187,6 +187,7 @@ def _run(url: str, options: argparse.Namespace, watch: Stopwatch) -> dict[str, A
         endpoint_url=url,
         api_version=settings.api_version,
         request_timeout_s=(CONNECT_TIMEOUT_S, settings.request_timeout_s),
+        expected_org_id=None,
     )
     limits = WriterSettings(
         window_rows=settings.window_rows,

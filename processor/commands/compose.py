@@ -222,6 +222,7 @@ def login(settings: Settings) -> Login:
         endpoint_url=str(salesforce.endpoint_url) if salesforce.endpoint_url else None,
         api_version=salesforce.api_version,
         request_timeout_s=salesforce.request_timeouts_s,
+        expected_org_id=salesforce.expected_org_id,
     )
 
 

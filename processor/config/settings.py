@@ -47,6 +47,7 @@ Topic = Annotated[
 ]
 Domain = Annotated[
     Text, Shape(r"(?!.*\.salesforce\.com$)[A-Za-z0-9.-]+", "the My Domain prefix only: acme.my")
+OrgId = Annotated[Text, Shape(r"00D[A-Za-z0-9]{12}([A-Z0-9]{3})?", "such as 00D5g00000A1b2C")]
 ]
 ApiVersion = Annotated[Text, Shape(r"\d{2,3}\.0", "such as 66.0")]
 MinuteOrMore = Annotated[float, Field(ge=60, le=DECADE_S), NUMBER]
@@ -191,6 +192,11 @@ class Salesforce:
         default=None,
         description="the PEM file with the private key for the JWT bearer flow, without a "
         "passphrase",
+    expected_org_id: OrgId | None = Field(
+        default=None,
+        description="the id of the org that may be written to (Setup > Company Information), with "
+        "15 or 18 characters; without it, whichever the login leads to",
+    )
     )
     endpoint_url: Url | None = Field(
         default=None,

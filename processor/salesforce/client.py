@@ -51,6 +51,7 @@ _PASSING_OAUTH_ERRORS: Final = frozenset(
     "rate_limit_exceeded server_error temporarily_unavailable unknown_error".split()
 )
 _HTTP_PASSING: Final = frozenset({406, 408, 420, 429})
+_ORG_ID_CHARACTERS: Final = 15  # the 3 behind them only check the others
 _IDENTITY: Final = re.compile(r"/id/(00D[A-Za-z0-9]{12})(?:[A-Z0-9]{3})?/")
 _GENERIC_DOMAINS: Final = frozenset({"login", "test"})
 _TOKEN: Final = re.compile(r"[!-~]+")
@@ -69,6 +70,8 @@ class Login:
     (a proxy, a sandbox org, a test); plain http is allowed there. `request_timeout_s` is the time
     to connect and the time to wait for an answer: Salesforce itself works up to 10 minutes, but
     when partitions are revoked what is in flight has to be back before the revoke deadline.
+    `expected_org_id`: no other org is written to. (A full-copy sandbox has the Ids of production's
+    Tasks, so what is meant for one would be settled in the other.)
     """
 
     domain: str
@@ -79,6 +82,7 @@ class Login:
     endpoint_url: str | None
     api_version: str
     request_timeout_s: tuple[float, float]
+    expected_org_id: str | None
 
     def __post_init__(self) -> None:
         """Find what simple-salesforce would only stumble on later."""
@@ -130,6 +134,7 @@ class Client:
         self._idle: list[Session] = []
         self._closed = False
         self._org_id: str | None = None
+        self._granted_org: str | None = None  # by the last login
 
     @property
     def org_id(self) -> str | None:
@@ -294,8 +299,16 @@ class Client:
         granted = parse_json(response.content)
         identity = granted.get("id") if isinstance(granted, dict) else None
         found = _IDENTITY.search(identity) if isinstance(identity, str) else None
-        if found is not None:
-            self._org_id = found[1]  # without the 3 characters that only check the others
+        self._granted_org = None if found is None else found[1]
+        self._org_id = self._granted_org or self._org_id
+
+    def _check_org(self, expected: str | None) -> None:
+        if expected is not None and expected[:_ORG_ID_CHARACTERS] != self._granted_org:
+            found = self._granted_org or "one that its answer does not name"
+            raise ConfigError(
+                f"Salesforce login: it leads to the org {found}, and SALESFORCE__EXPECTED_ORG_ID is"
+                f" {expected}. Nothing is written until one of them is corrected"
+            )
 
     def _new_access(self) -> _Access:
         login = self._login
@@ -324,6 +337,7 @@ class Client:
                     "Salesforce login: the private key can't sign. It must be an RSA key in PEM"
                     " format, whole, without a passphrase"
                 ) from None
+        self._check_org(login.expected_org_id)
         base_url = f"https://{host.rstrip('/')}/services/data/v{login.api_version}/"
         return _Access(self._generation, base_url, token)
 

@@ -75,6 +75,20 @@ def test_a_login_that_can_not_work_says_what_to_change(
         login(**{"consumer_secret": None, **settings})
 
 
+def test_a_login_to_another_org_than_the_expected_one_is_refused(stub: Stub) -> None:
+    expected = "00D5g00000A1b2CEAX"
+    client = client_of(stub, expected_org_id=expected)
+    for identity in ("https://login.salesforce.com/id/00D000000000001EAA/0051", None, "", 7):
+        stub.on(TOKEN, as_json(200, {**GRANTED, "id": identity}))
+        with pytest.raises(ConfigError, match=f"SALESFORCE__EXPECTED_ORG_ID is {expected}"):
+            client.log_in()
+        assert not client.logged_in
+    for found in (expected, expected[:15]):
+        stub.on(TOKEN, as_json(200, {**GRANTED, "id": f"https://x/id/{found}/0051"}))
+        client.log_in(instead_of=client.generation)
+        assert client.org_id == expected[:15]
+
+
 @pytest.mark.parametrize(
     ("identity", "org"),
     [

@@ -57,6 +57,7 @@ def login(**changes: Any) -> Login:
         "endpoint_url": None,
         "api_version": "66.0",
         "request_timeout_s": (5.0, 20.0),
+        "expected_org_id": None,
     }
     return Login(**settings | changes)
 
