@@ -34,7 +34,7 @@ from processor.salesforce import sender, transport
 from processor.salesforce.client import Client, Login
 from processor.salesforce.collections import id_checksum
 from processor.salesforce.meter import NoMeter
-from processor.salesforce.writer import SalesforceWriter, WriterSettings
+from processor.salesforce.writer import SalesforceWriter, WriterSettings, window_of
 from processor.worker.dispatcher import NO_ROOM_WAIT_S, Dispatcher
 from processor.worker.partition import Partition
 from processor.worker.settlements import Settlements
@@ -190,7 +190,7 @@ def _run(url: str, options: argparse.Namespace, watch: Stopwatch) -> dict[str, A
         expected_org_id=None,
     )
     limits = WriterSettings(
-        window_rows=settings.window_rows,
+        window_rows=window_of(settings.requests_in_flight),
         linger_s=settings.linger_s,
         requests_in_flight=settings.requests_in_flight,
     )

@@ -315,7 +315,9 @@ class Store(Protocol):
 
 
 class Owed(NamedTuple):
-    """A row to be written. `verify`: don't write; read the Task back and compare."""
+    """A row to be written. `verify`: don't write; read the Task back and compare. `again`: this
+    version of it was tried and failed, for a reason of its own.
+    """
 
     message_id: str
     partition: int
@@ -324,6 +326,7 @@ class Owed(NamedTuple):
     task_id: str
     values: dict[str, object]
     verify: bool = False
+    again: bool = False
 
 
 class Result(NamedTuple):
@@ -338,8 +341,9 @@ class Result(NamedTuple):
 class Writer(Protocol):
     """Writes rows to Salesforce on a few threads. Every row gives one result, unless dropped.
 
-    Of one Task one request is in flight at a time, in the order of submission. While the org is
-    paused no row is held: each comes back (Retry), so that newer versions can take its place.
+    Of one Task one request is in flight at a time, in the order of submission; the last of the rows
+    that wait may be written for all of them, which it would overwrite. While the org is paused no
+    row is held: each comes back (Retry), so that newer versions can take its place.
     """
 
     def room(self, org: str) -> int:

@@ -38,7 +38,7 @@ from processor.runtime.machine import too_few_files
 from processor.runtime.metrics import Metrics
 from processor.salesforce.client import Client, Login
 from processor.salesforce.status_codes import BY_CODE
-from processor.salesforce.writer import SalesforceWriter, WriterSettings
+from processor.salesforce.writer import SalesforceWriter, WriterSettings, window_of
 from processor.store.store import LmdbStore
 from processor.worker.claim import Claim
 from processor.worker.cycle import Limits, Ports, Worker
@@ -266,7 +266,7 @@ def _writer(
         clock,
         lease,
         WriterSettings(
-            window_rows=settings.salesforce.window_rows,
+            window_rows=window_of(settings.salesforce.requests_in_flight),
             linger_s=settings.salesforce.linger_s,
             requests_in_flight=settings.salesforce.requests_in_flight,
         ),

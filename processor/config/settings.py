@@ -38,7 +38,6 @@ CONNECT_TIMEOUT_S: Final = 5.0  # of the time that a request to Salesforce may t
 DAY_S: Final = 86_400.0
 MAX_SESSION_S: Final = 3_600.0  # librdkafka's session.timeout.ms
 MAX_BATCH_RECORDS: Final = 1_000_000  # of one call to librdkafka's consume
-MAX_WINDOW_ROWS: Final = 1_000_000  # some hundred MB
 MAX_MAP_BYTES: Final = 1 << 44  # the largest file on ext4
 DEFAULT_FIELDS: Final = {"SMS_Status__c": "category", "SMS_Status_Code__c": "code"}
 
@@ -47,8 +46,8 @@ Topic = Annotated[
 ]
 Domain = Annotated[
     Text, Shape(r"(?!.*\.salesforce\.com$)[A-Za-z0-9.-]+", "the My Domain prefix only: acme.my")
-OrgId = Annotated[Text, Shape(r"00D[A-Za-z0-9]{12}([A-Z0-9]{3})?", "such as 00D5g00000A1b2C")]
 ]
+OrgId = Annotated[Text, Shape(r"00D[A-Za-z0-9]{12}([A-Z0-9]{3})?", "such as 00D5g00000A1b2C")]
 ApiVersion = Annotated[Text, Shape(r"\d{2,3}\.0", "such as 66.0")]
 MinuteOrMore = Annotated[float, Field(ge=60, le=DECADE_S), NUMBER]
 BatchRecords = Annotated[int, Field(ge=1, le=MAX_BATCH_RECORDS), NUMBER]
@@ -192,11 +191,11 @@ class Salesforce:
         default=None,
         description="the PEM file with the private key for the JWT bearer flow, without a "
         "passphrase",
+    )
     expected_org_id: OrgId | None = Field(
         default=None,
         description="the id of the org that may be written to (Setup > Company Information), with "
         "15 or 18 characters; without it, whichever the login leads to",
-    )
     )
     endpoint_url: Url | None = Field(
         default=None,
@@ -251,11 +250,6 @@ class Salesforce:
     linger_s: SecondsOrZero = Field(
         default=1.0,
         description="how long a row waits for others, to share one API call with them",
-    )
-    window_rows: Annotated[int, Field(ge=200, le=MAX_WINDOW_ROWS), NUMBER] = Field(
-        default=4_000,
-        description="the most rows that the writer holds in memory; the others wait in the local "
-        "store",
     )
 
     @property

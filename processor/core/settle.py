@@ -5,8 +5,9 @@
     Differs   in doubt no more; due at once
     Unknown   in doubt from now on; due at once
     Reject    settled as refused
-    Retry     due after the verdict's wait; too old, and the org not paused: settled as refused
-    Park      due after the verdict's wait; too old: settled as refused
+    Retry     due after the verdict's wait, and where it is the row's own trouble, after as long
+              again as it has been tried; too old, and the org not paused: settled as refused
+    Park      the same; too old: settled as refused
     Stop      due after a minute, however old it is
 
 Where a newer version was made meanwhile, the settlement is of the version that was sent, and a row
@@ -23,6 +24,13 @@ from processor.core.events import MessageState, Outcome, Settlement
 
 STOP_RETRY_MS: Final = 60_000
 """How long a row waits when no row can succeed until an admin has changed something."""
+LONGEST_RETRY_MS: Final = 3_600_000
+"""A row that fails again and again is tried some 30 times in a day: what costs the org a call, and
+maybe its flows' time, is not to be done for nothing."""
+_SHORTEST_GRAIN_MS: Final = 1_000
+_GRAINS_MS: Final = (2_000, 5_000, 15_000, 60_000, 300_000, 900_000)
+"""A due time is rounded up, and after a longer wait to the largest of these that is at most a
+quarter of it: rows that come back one by one share a request when they are sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +99,17 @@ class Deferral(NamedTuple):
 
 
 def settle(
-    verdict: Verdict, sent: MessageState, now: int, rules: Rules, *, verified: bool
+    verdict: Verdict,
+    sent: MessageState,
+    now: int,
+    rules: Rules,
+    *,
+    verified: bool,
+    tried_since: int,
 ) -> Settlement | Deferral:
     """The decision for one row. `sent`: its state when it was handed to the writer. `verified`: it
-    was handed over to be read back, not to be written (`must_verify`).
+    was handed over to be read back, not to be written (`must_verify`). `tried_since`: when this
+    version was first handed over (ms), as far as this process knows.
     """
     due_at, doubt_at = now, None
     match verdict:
@@ -112,14 +127,25 @@ def settle(
         case Retry(after_s, code, whole_org):
             if not whole_org and _is_too_old(sent, now, rules):
                 return _refused(sent, code, now)
-            due_at = _after(after_s, now)
+            due_at = _after(after_s, now) if whole_org else _later(after_s, now, tried_since)
         case Park(after_s, code):
             if _is_too_old(sent, now, rules):
                 return _refused(sent, code, now)
-            due_at = _after(after_s, now)
+            due_at = _later(after_s, now, tried_since)
         case Stop():  # pragma: no branch - there is no other
             due_at = now + STOP_RETRY_MS
     return Deferral(sent.message_id, sent.version, due_at, doubt_at)
+
+
+def is_of_the_row(verdict: Verdict) -> bool:
+    """Whether the row has failed for a reason of its own, and may again."""
+    match verdict:
+        case Retry(whole_org=whole_org):
+            return not whole_org
+        case Park():
+            return True
+        case _:
+            return False
 
 
 def defer(deferral: Deferral, current: MessageState, now: int, rules: Rules) -> MessageState:
@@ -157,7 +183,15 @@ def _is_too_old(sent: MessageState, now: int, rules: Rules) -> bool:
 
 
 def _after(wait_s: float, now: int) -> int:
-    """Rounded up to a second: rows that come back one by one share a request when they are sent
-    again.
-    """
-    return -(-(now + round(wait_s * 1000)) // 1000) * 1000
+    return _rounded_up(now + round(wait_s * 1000), _SHORTEST_GRAIN_MS)
+
+
+def _later(least_s: float, now: int, tried_since: int) -> int:
+    """After that wait; or after as long again as it has been tried, at most an hour."""
+    wait_ms = max(round(least_s * 1000), min(now - tried_since, LONGEST_RETRY_MS))
+    grain_ms = max(_SHORTEST_GRAIN_MS, *(grain for grain in _GRAINS_MS if 4 * grain <= wait_ms), 0)
+    return _rounded_up(now + wait_ms, grain_ms)
+
+
+def _rounded_up(time_ms: int, grain_ms: int) -> int:
+    return -(-time_ms // grain_ms) * grain_ms

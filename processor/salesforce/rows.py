@@ -1,4 +1,11 @@
-"""The rows that the writer holds: a line per Task, of which only the head is ever sent (I4).
+"""The rows that the writer holds: a line per Task, of which one is in flight at a time (I4).
+
+Where several messages name one Task the last write stands: of the writes at the beginning of a line
+the last one is sent, and its answer is the answer for those before it (`speaks_for_the_task`). So a
+Task that thousands of messages name takes no more requests than any other.
+
+Rows that failed before go among themselves: code of the org that fails for one row may fail its
+whole request.
 
 Not thread-safe: the writer calls it under its lock. Tasks are compared by their 18-character Ids.
 """
@@ -6,11 +13,27 @@ Not thread-safe: the writer calls it under its lock. Tasks are compared by their
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Collection, Container, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 
+from processor.core.settle import Verdict
 from processor.ports import Owed
 from processor.salesforce.collections import MAX_ROWS_PER_REQUEST
+from processor.salesforce.verdicts import speaks_for_the_task
+
+
+class Kind(Enum):
+    """What goes together in one request."""
+
+    WRITE = auto()
+    AGAIN = auto()  # to be written, and it has failed before
+    VERIFY = auto()  # to be read back
+
+
+def kind_of(owed: Owed) -> Kind:
+    """Which requests a row goes in."""
+    return Kind.VERIFY if owed.verify else Kind.AGAIN if owed.again else Kind.WRITE
 
 
 @dataclass(slots=True, eq=False)
@@ -32,20 +55,25 @@ class Batch:
     """
 
     entries: list[Entry]
-    verify: bool
+    kind: Kind
     rows_per_part: int
     ticket: int
     recalled: bool = False
+
+    @property
+    def verify(self) -> bool:
+        """Whether it reads and does not write."""
+        return self.kind is Kind.VERIFY
 
 
 class RowQueue:
     """Rows in the order in which they came; of one Task, one at a time."""
 
     def __init__(self) -> None:
-        # Lists, though a line is left at its head: nearly every line has one row.
+        # Lists, though rows leave at the front: nearly every line has one row.
         self._lines: dict[str, list[Entry]] = {}
-        self._ready: dict[bool, deque[Entry]] = {False: deque(), True: deque()}
-        self._halves: list[list[Entry]] = []
+        self._ready: dict[Kind, deque[Entry]] = {kind: deque() for kind in Kind}
+        self._halves: list[tuple[list[Entry], Kind]] = []
         self._in_flight: list[Batch] = []
         self._held = 0
 
@@ -59,51 +87,56 @@ class RowQueue:
         line = self._lines.get(task_id)
         if line is None:
             self._lines[task_id] = [entry]
-            self._ready[owed.verify].append(entry)
+            self._ready[kind_of(owed)].append(entry)
         else:
             line.append(entry)
 
-    def ready(self, *, verify: bool) -> int:
-        """Rows that could be sent now."""
-        return len(self._ready[verify])
+    def ready(self, kind: Kind) -> int:
+        """Tasks that could be written, or read back, now."""
+        return len(self._ready[kind])
 
-    def ready_since_s(self, *, verify: bool) -> float:
+    def ready_since_s(self, kind: Kind) -> float:
         """Since when the first of them could. Infinity: there is none."""
-        queue = self._ready[verify]
+        queue = self._ready[kind]
         return queue[0].since_s if queue else float("inf")
 
     def has_halves(self) -> bool:
         """Whether a request was refused as a whole, and its halves wait to be sent."""
         return bool(self._halves)
 
-    def take(self, limit: int, rows_per_part: int, ticket: int, *, verify: bool) -> Batch:
+    def take(self, limit: int, rows_per_part: int, ticket: int, kind: Kind) -> Batch:
         """The next rows, no two of one Task. They are in flight until `finish`."""
-        queue = self._ready[verify]
-        entries = [queue.popleft() for _ in range(min(limit, len(queue)))]
-        return self._sent(Batch(entries, verify, rows_per_part, ticket))
+        queue = self._ready[kind]
+        heads = [queue.popleft() for _ in range(min(limit, len(queue)))]
+        entries = heads if kind is Kind.VERIFY else [self._last_write(head) for head in heads]
+        return self._sent(Batch(entries, kind, rows_per_part, ticket))
 
     def take_half(self, ticket: int) -> Batch:
         """One of the halves, as one plain request: the last one made, so that a single row is
         reached after few requests even where all of them fail.
         """
-        return self._sent(Batch(self._halves.pop(), False, MAX_ROWS_PER_REQUEST, ticket))
+        entries, kind = self._halves.pop()
+        return self._sent(Batch(entries, kind, MAX_ROWS_PER_REQUEST, ticket))
 
-    def finish(self, batch: Batch, done: Container[Entry], now_s: float) -> list[Entry]:
-        """The batch is back: these rows have a result, the others go again in halves, each small
-        enough for one request. Returns the rows of `done` whose result somebody waits for.
+    def finish(
+        self, batch: Batch, verdicts: Mapping[Entry, Verdict], now_s: float
+    ) -> list[tuple[Entry, Verdict]]:
+        """The batch is back: these rows have a verdict, the others go again in halves, each small
+        enough for one request. Returns the verdicts that somebody waits for, also those of rows
+        that another one spoke for.
         """
         self._in_flight.remove(batch)
-        told: list[Entry] = []
+        told: list[tuple[Entry, Verdict]] = []
         rest: list[Entry] = []
         for entry in batch.entries:
-            if entry not in done:
+            verdict = verdicts.get(entry)
+            if verdict is None:
                 rest.append(entry)
                 continue
-            self._leave(entry, now_s)
-            if not entry.dropped:
-                told.append(entry)
+            told += [(gone, verdict) for gone in self._leave(entry, verdict, now_s)]
         size = min((len(rest) + 1) // 2, MAX_ROWS_PER_REQUEST)
-        self._halves.extend(rest[start : start + size] for start in range(0, len(rest), size or 1))
+        starts = range(0, len(rest), size or 1)
+        self._halves.extend((rest[start : start + size], batch.kind) for start in starts)
         return told
 
     def withdraw(self, now_s: float, partitions: Collection[int] | None = None) -> list[Owed]:
@@ -123,7 +156,7 @@ class RowQueue:
                 self._lines[task_id] = kept
             else:
                 del self._lines[task_id]
-        self._rebuild(flying, now_s)
+        self._rebuild({entry.task_id for entry in flying}, now_s)
         return gone
 
     def recall(self, partitions: Collection[int] | None = None, *, drop: bool = False) -> None:
@@ -148,31 +181,44 @@ class RowQueue:
         self._in_flight.append(batch)
         return batch
 
-    def _leave(self, entry: Entry, now_s: float) -> None:
+    def _last_write(self, head: Entry) -> Entry:
+        """The last of the writes that the head's line begins with."""
+        last = head
+        for entry in self._lines[head.task_id]:
+            if entry.owed.verify:
+                break
+            last = entry
+        return last
+
+    def _leave(self, entry: Entry, verdict: Verdict, now_s: float) -> list[Entry]:
+        """The row has its verdict, and maybe those before it. Whoever waits for it."""
         line = self._lines[entry.task_id]
-        assert line[0] is entry, "only the head of a line is ever sent"
-        del line[0]
-        self._held -= 1
+        place = line.index(entry)
+        first = 0 if speaks_for_the_task(verdict) else place
+        gone = line[first : place + 1]
+        del line[first : place + 1]
+        self._held -= len(gone)
         if line:
             self._get_ready(line[0], now_s)
         else:
             del self._lines[entry.task_id]
+        return [each for each in gone if not each.dropped]
 
     def _get_ready(self, entry: Entry, now_s: float) -> None:
         entry.since_s = now_s
-        self._ready[entry.owed.verify].append(entry)
+        self._ready[kind_of(entry.owed)].append(entry)
 
-    def _rebuild(self, flying: Collection[Entry], now_s: float) -> None:
-        """After rows were taken out of the lines: who is at the head of one and not in flight?"""
-        heads = {line[0] for line in self._lines.values()}
-        halves = [[entry for entry in half if entry in heads] for half in self._halves]
-        self._halves = [half for half in halves if half]
-        placed = {entry for half in self._halves for entry in half}
-        for verify, queue in self._ready.items():
-            self._ready[verify] = deque(entry for entry in queue if entry in heads)
-            placed.update(self._ready[verify])
-        for line in self._lines.values():
-            if line[0] not in placed and line[0] not in flying:
+    def _rebuild(self, busy: Collection[str], now_s: float) -> None:
+        """After rows were taken out of the lines: whose Task is neither ready nor busy?"""
+        held = {entry for line in self._lines.values() for entry in line}
+        halves = [([entry for entry in half if entry in held], kind) for half, kind in self._halves]
+        self._halves = [half for half in halves if half[0]]
+        placed = {entry.task_id for half, _ in self._halves for entry in half} | set(busy)
+        for kind, queue in self._ready.items():
+            self._ready[kind] = deque(entry for entry in queue if entry in held)
+            placed.update(entry.task_id for entry in self._ready[kind])
+        for task_id, line in self._lines.items():
+            if task_id not in placed:
                 self._get_ready(line[0], now_s)
 
 

@@ -26,7 +26,7 @@ from processor.salesforce.collections import (
 )
 from processor.salesforce.fields import Fields, encode, same
 from processor.salesforce.meter import RequestMeter
-from processor.salesforce.rows import Batch, Entry
+from processor.salesforce.rows import Batch, Entry, Kind
 from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.verdicts import Action, OrgUnavailable, Pause, RequestOutcome
 from processor.salesforce.wire import Answer, Call, CallKind, NoAnswer
@@ -35,6 +35,11 @@ NOT_SENT_RETRY_S: Final = 1.0
 MAX_LONE_REFUSALS: Final = 5
 """So many requests of one row each refused as a whole, and nothing accepted in between, are no
 longer the fault of rows."""
+MAX_FAILED_ALIKE: Final = 10
+"""So many requests of which every row failed in the org's code, and nothing accepted in between,
+are no longer the fault of one row: halves would fail too. (200 rows are halved eight times.)"""
+MAX_CULPRITS: Final = 10_000
+"""Rows known to fail alone. One that is forgotten is found out again, by one request."""
 
 _SETTLED: Final = Settled()
 
@@ -83,6 +88,8 @@ class Sender:
         self._clock = clock
         self._rng = rng
         self._lone_refusals = 0
+        self._failed_alike = 0
+        self._culprits: dict[tuple[str, int], None] = {}
 
     def send(self, batch: Batch) -> Done:
         """Write or read back. Never raises for what the org or the network does."""
@@ -121,7 +128,7 @@ class Sender:
             self._whole(outcome, entries, done)
             return
         if call.kind is CallKind.COLLECTIONS:
-            self._read_results(reply, rows, entries, done)
+            self._read_results(reply, rows, entries, batch.kind, done)
             return
         answers = read_parts(reply, len(parts))
         if answers is None:
@@ -133,7 +140,7 @@ class Sender:
             start += len(part)
             outcome = self._judge(answer)
             if outcome.action is Action.READ:
-                self._read_results(answer, part, members, done)
+                self._read_results(answer, part, members, batch.kind, done)
             elif outcome.action is Action.LOGIN:
                 self._session_refused(answer.generation, outcome.code, done)
                 _give_all(done, members, _not_sent(outcome.code))
@@ -141,7 +148,12 @@ class Sender:
                 self._whole(outcome, members, done)
 
     def _read_results(
-        self, answer: Answer, rows: Sequence[Row], entries: Sequence[Entry], done: Done
+        self,
+        answer: Answer,
+        rows: Sequence[Row],
+        entries: Sequence[Entry],
+        kind: Kind,
+        done: Done,
     ) -> None:
         """The answers for the single rows of a Collections request."""
         codes = read_rows(answer, rows)
@@ -150,7 +162,7 @@ class Sender:
             return
         done.answered = True
         if None in codes:
-            self._lone_refusals = 0
+            self._lone_refusals = self._failed_alike = 0
         if any(code is None or BY_CODE.get(code) is not Class.SESSION for code in codes):
             self._client.accepted(answer.generation)
         blamed = verdicts.blames_the_org(codes)
@@ -159,15 +171,33 @@ class Sender:
             done.note(Pause.FAULT, blamed)
             _give_all(done, entries, Stop(verdicts.advice(blamed)))
             return
+        if verdicts.fails_alike(codes) and self._is_to_be_halved(entries):
+            return
+        # Rows that have failed before say nothing of the others.
+        done.smaller = done.smaller or (kind is Kind.WRITE and verdicts.is_crowded(codes))
         for entry, code in zip(entries, codes, strict=True):
             if code is None:
                 done.verdicts[entry] = _SETTLED
                 continue
             row = verdicts.judge_row(code, self._rng, daily_spent=self._client.budget.daily_spent)
-            done.note(row.pause, code, smaller=row.smaller)
+            done.note(row.pause, code)
             done.verdicts[entry] = row.verdict
             if row.login:
                 self._session_refused(answer.generation, code, done)
+
+    def _is_to_be_halved(self, entries: Sequence[Entry]) -> bool:
+        """Whether one of the rows, of which all failed in the org's code, may be the cause. One
+        that failed alone is; where all are such rows, halves would tell nothing new.
+        """
+        names = [(entry.owed.message_id, entry.owed.version) for entry in entries]
+        if len(names) == 1:
+            self._culprits[names[0]] = None
+            if len(self._culprits) > MAX_CULPRITS:
+                self._culprits.pop(next(iter(self._culprits)), None)
+            return False
+        self._failed_alike += 1
+        is_known = all(name in self._culprits for name in names)
+        return not is_known and self._failed_alike <= MAX_FAILED_ALIKE
 
     def _session_refused(self, generation: int, code: str, done: Done) -> None:
         """Log in anew when the request is over; if this was the first use of a new login, that

@@ -5,8 +5,8 @@ ExceptionCode lists of the SOAP API's "Core Data Types", and the REST API's "Sta
 Responses". Messages are never looked at: Salesforce translates them to the language of the user.
 
     class       what is wrong                                    row               whole request
-    LOCK        somebody else holds the Task or its parents      soon, smaller     soon, smaller
-    HEAVY       the request was too much for the org's code      soon, smaller     soon, smaller
+    LOCK        somebody else holds the Task or its parents      soon              soon, smaller
+    HEAVY       the request was too much for the org's code      soon              soon, smaller
     AGAIN       failed because of another row or writer          soon              soon
     CODE        an org's flow, trigger or mail alert failed      in minutes        in minutes
     HELD        an approval or a workflow holds the Task         in 15 minutes     in 15 minutes
@@ -20,6 +20,9 @@ Responses". Messages are never looked at: Salesforce translates them to the lang
     DISABLED    the org or the user is shut for the API          Stop              Stop
     (unknown)                                                    in minutes        by HTTP status
 
+A row that fails again and again waits as long again as it has been tried, at most an hour
+(`core/settle.py`). Many rows of LOCK or HEAVY in one request make later requests smaller, and all
+of one code of CODE halve the request: one row may have failed for all.
 "Reject, or Stop": where it is the same for every row of a request (and, for access, the request
 is not small), nothing is wrong with the rows. Codes of the lists that are not here belong to other
 objects, to setup, or to mail; met on a Task they come from the org's own automation, and are

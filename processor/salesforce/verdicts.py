@@ -5,21 +5,26 @@ The codes are in `status_codes.py`, with the table of what each class of them co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, auto
 from random import Random
 from typing import Final, NamedTuple
 
-from processor.core.settle import Park, Reject, Retry, Stop, Unknown, Verdict
+from processor.core.settle import Differs, Park, Reject, Retry, Stop, Unknown, Verdict
 from processor.errors import Unavailable
 from processor.salesforce.status_codes import BY_CODE, Class
 from processor.salesforce.wire import HTTP_OK, HTTP_UNAUTHORIZED, Answer, NoAnswer, error_code
 
 # Seconds until a row is handed in again, from - to: drawn at random, so that rows that have met
-# once (on a lock) don't meet again. The worker ends them all by the age of the version.
+# once (on a lock) don't meet again. That is the least: the longer a row has been tried, the longer
+# it waits (`core/settle.py`).
 SOON_S: Final = (2.0, 10.0)  # Salesforce itself waits up to 10 s for a lock
 MINUTES_S: Final = (60.0, 180.0)
 HELD_S: Final = (720.0, 1_080.0)
-PARK_S: Final = (240.0, 360.0)
+PARK_S: Final = 15.0  # a Task that is made after its message was sent
+
+MIN_LOCKED_ROWS: Final = 2
+MIN_LOCKED_SHARE: Final = 0.02
 
 MIN_ROWS_TO_BLAME_THE_ORG: Final = 10
 """So many rows in one request, all refused for lack of access, speak of the user's permissions."""
@@ -173,7 +178,6 @@ class RowOutcome(NamedTuple):
 
     verdict: Verdict
     pause: Pause | None = None
-    smaller: bool = False
     login: bool = False
 
 
@@ -183,7 +187,7 @@ def judge_row(code: str, rng: Random, *, daily_spent: bool = False) -> RowOutcom
         case Class.PERMANENT | Class.FIELD | Class.ACCESS:
             return RowOutcome(Reject(code))
         case Class.MISSING:
-            return RowOutcome(Park(rng.uniform(*PARK_S), code))
+            return RowOutcome(Park(PARK_S, code))
         case Class.LIMIT:
             pause = Pause.DAILY_LIMIT if daily_spent else Pause.CONCURRENT_LIMIT
             return RowOutcome(_again(code, rng), pause)
@@ -192,8 +196,47 @@ def judge_row(code: str, rng: Random, *, daily_spent: bool = False) -> RowOutcom
         case Class.DISABLED:
             return RowOutcome(Stop(advice(code)), Pause.FAULT)
         case kind:
-            smaller = kind in {Class.LOCK, Class.HEAVY}
-            return RowOutcome(_again(code, rng), smaller=smaller, login=kind is Class.SESSION)
+            return RowOutcome(_again(code, rng), login=kind is Class.SESSION)
+
+
+OF_THE_TASK: Final = frozenset({
+    "ENTITY_IS_DELETED",
+    "ENTITY_IS_ARCHIVED",
+    "INVALID_ID_FIELD",
+    "MALFORMED_ID",
+})  # fmt: skip
+"""Refusals of the Task itself, whatever is to be written to it."""
+
+
+def speaks_for_the_task(verdict: Verdict) -> bool:
+    """Whether what became of a row is what would have become of those before it, which would have
+    been written to the same Task and then overwritten. Not where this row's values were refused,
+    and not where nobody knows: it is written again, and the others were never sent.
+    """
+    match verdict:
+        case Reject(code):
+            return code in OF_THE_TASK
+        case Unknown() | Differs():
+            return False
+        case _:
+            return True
+
+
+def fails_alike(codes: Sequence[str | None]) -> bool:
+    """Whether all rows of a request failed in the org's code, and maybe for one of them: an
+    exception that a trigger does not catch marks all records of the operation with its error
+    (Apex Developer Guide, "Trigger Exceptions").
+    """
+    first = codes[0] if codes else None
+    return first is not None and BY_CODE.get(first) is Class.CODE and set(codes) == {first}
+
+
+def is_crowded(codes: Sequence[str | None]) -> bool:
+    """Whether so many rows of a request met a lock that fewer rows at once are the cure. A row or
+    two of thousands tell of somebody else's work, and go again by themselves.
+    """
+    locked = sum(BY_CODE.get(code or "") in {Class.LOCK, Class.HEAVY} for code in codes)
+    return locked >= MIN_LOCKED_ROWS and locked >= MIN_LOCKED_SHARE * len(codes)
 
 
 def blames_the_org(codes: list[str | None]) -> str | None:

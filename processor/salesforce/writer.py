@@ -15,6 +15,7 @@ import sys
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from random import Random, SystemRandom
 from typing import Final
 
@@ -23,9 +24,14 @@ from processor.errors import ConfigError
 from processor.ports import Clock, Lease, Owed, Result
 from processor.salesforce.budget import Gate, RequestSize
 from processor.salesforce.client import Client
-from processor.salesforce.collections import MAX_IDS_PER_RETRIEVE, task_id_18
+from processor.salesforce.collections import (
+    MAX_IDS_PER_RETRIEVE,
+    MAX_PARTS_PER_COMPOSITE,
+    MAX_ROWS_PER_REQUEST,
+    task_id_18,
+)
 from processor.salesforce.meter import NoMeter, RequestMeter
-from processor.salesforce.rows import Batch, RowQueue, count_by_name
+from processor.salesforce.rows import Batch, Kind, RowQueue, count_by_name
 from processor.salesforce.sender import Done, Sender
 from processor.salesforce.verdicts import MALFORMED_ID, OrgUnavailable, Pause
 
@@ -34,6 +40,7 @@ log = logging.getLogger(__name__)
 ORG_PAUSED: Final = "ORG_PAUSED"
 QUIESCED: Final = "QUIESCED"
 RESUME_SPREAD_S: Final = 1.0  # rows come back over so long after a pause, not all in one moment
+MAX_ROWS_AGAIN: Final = 20  # of rows that have failed before, so that none takes many with it
 IDLE_WAIT_MAX_S: Final = 1.0  # a thread looks around so often, whatever it waits for
 
 
@@ -41,14 +48,21 @@ IDLE_WAIT_MAX_S: Final = 1.0  # a thread looks around so often, whatever it wait
 class WriterSettings:
     """How much at once.
 
-    `window_rows` are held at most: enough to fill what is in flight once more, not so many that
-    rows grow old here. `linger_s` is how long a row waits for others to share its request.
-    `requests_in_flight`: few, because requests of ours lock each other's parents.
+    `window_rows` are held at most (see `window_of`). `linger_s` is how long a row waits for others
+    to share its request. `requests_in_flight`: few, because requests of ours lock each other's
+    parents.
     """
 
     window_rows: int
     linger_s: float
     requests_in_flight: int
+
+
+def window_of(requests_in_flight: int) -> int:
+    """Rows to hold: what fills so many requests, and the same once more. Fewer, and requests go
+    half empty; more, and rows grow old here that newer versions could replace in the store.
+    """
+    return 2 * requests_in_flight * MAX_PARTS_PER_COMPOSITE * MAX_ROWS_PER_REQUEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,38 +232,45 @@ class SalesforceWriter:
                 return None
             self._logging_in = True
             return _LoginJob(ticket, anew=self._gate.login_first)
-        verify = self._due_kind(now_s)
-        if verify is None:
+        kind = self._due_kind(now_s)
+        if kind is None or (self._size.crowded and self._queue.flying() > 0):
             return None
         ticket = self._gate.admit(now_s)
         if ticket is None:
             return None
-        if not verify and self._queue.has_halves():
+        if self._queue.has_halves():
             return self._queue.take_half(ticket)
-        size = self._size.rows(now_s)
-        limit = MAX_IDS_PER_RETRIEVE if verify else size
-        if not verify and self._gate.is_open and self._queue.ready(verify=False) > size:
+        limit = self._most_rows(kind, now_s)
+        if kind is Kind.WRITE and self._gate.is_open and self._queue.ready(kind) > limit:
             limit = self._size.rows_of_all_parts(now_s)
-        return self._queue.take(limit, size, ticket, verify=verify)
+        return self._queue.take(limit, self._size.rows(now_s), ticket, kind)
 
-    def _due_kind(self, now_s: float) -> bool | None:
-        """Whether to read back (True) or to write (False) now: whoever waits longer, once its
-        request is full or the linger is over. None: neither.
+    def _due_kind(self, now_s: float) -> Kind | None:
+        """What to do now: for whoever waits longest, once its request is full or the linger is
+        over. None: nothing.
         """
         if self._queue.has_halves():
-            return False
-        due: list[tuple[float, bool]] = []
-        for verify, full in ((False, self._size.rows(now_s)), (True, MAX_IDS_PER_RETRIEVE)):
-            since_s = self._queue.ready_since_s(verify=verify)
-            is_full = self._queue.ready(verify=verify) >= full
-            if is_full or now_s - since_s >= self._settings.linger_s:
-                due.append((since_s, verify))
-        return min(due)[1] if due else None
+            return Kind.WRITE
+        due = [
+            (self._queue.ready_since_s(kind), kind) for kind in Kind if self._is_due(kind, now_s)
+        ]
+        return min(due, key=itemgetter(0))[1] if due else None
+
+    def _is_due(self, kind: Kind, now_s: float) -> bool:
+        is_full = self._queue.ready(kind) >= self._most_rows(kind, now_s)
+        return is_full or now_s - self._queue.ready_since_s(kind) >= self._settings.linger_s
+
+    def _most_rows(self, kind: Kind, now_s: float) -> int:
+        """Of one request to one resource."""
+        if kind is Kind.VERIFY:
+            return MAX_IDS_PER_RETRIEVE
+        size = self._size.rows(now_s)
+        return size if kind is Kind.WRITE else min(size, MAX_ROWS_AGAIN)
 
     def _idle_s(self, now_s: float) -> float:
         """How long nothing can happen unless somebody notifies."""
         closed_s = self._gate.closed_for_s(now_s)
-        oldest_s = min(self._queue.ready_since_s(verify=verify) for verify in (False, True))
+        oldest_s = min(self._queue.ready_since_s(kind) for kind in Kind)
         linger_s = oldest_s + self._settings.linger_s - now_s
         wait_s = max(closed_s, linger_s)
         return min(wait_s, IDLE_WAIT_MAX_S) if wait_s > 0 else IDLE_WAIT_MAX_S
@@ -288,6 +309,7 @@ class SalesforceWriter:
             now_s = self._clock.monotonic_s()
             if done.answered and not batch.verify:
                 self._size.took(len(batch.entries), took_s)
+                self._size.crowded = done.smaller
             if batch.recalled:
                 for entry in batch.entries:
                     done.verdicts.setdefault(entry, Retry(0.0, QUIESCED, whole_org=True))
@@ -298,13 +320,13 @@ class SalesforceWriter:
                     "request size reduced",
                     extra={"org": self._org, "rows": self._size.rows(now_s)},
                 )
-            for entry in told:
-                verdict = done.verdicts[entry]
+            for entry, verdict in told:
+                given = verdict
                 if closed_s > 0 and isinstance(verdict, Retry) and verdict.whole_org:
-                    verdict = replace(verdict, after_s=self._after_pause_s(closed_s))
-                self._tell(entry.owed, verdict)
+                    given = replace(verdict, after_s=self._after_pause_s(closed_s))
+                self._tell(entry.owed, given)
             self._changed.notify_all()
-        for result, count in count_by_name(done.verdicts.values()).items():
+        for result, count in count_by_name(verdict for _, verdict in told).items():
             self._meter.rows(result, count)
 
     def _settle_gate(self, ticket: int, done: Done) -> float:

@@ -73,7 +73,7 @@ class Dispatcher:
                 self._org,
                 state.task_id or "",
                 self._values(state),
-                hand_over(state, now),
+                *hand_over(state, now),
             )
             for state in states
         ]

@@ -8,11 +8,20 @@ identical write.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
 
 from processor.core.due import Rules, must_verify
 from processor.core.events import Change, MessageState, Settlement
-from processor.core.settle import Deferral, defer, is_urgent, settle
+from processor.core.settle import Deferral, defer, is_of_the_row, is_urgent, settle
 from processor.ports import Result
+
+
+class _Handed(NamedTuple):
+    """A row in flight, to be written or (`verified`) read back. `tried_since`: in ms."""
+
+    state: MessageState
+    verified: bool
+    tried_since: int
 
 
 class Settlements:
@@ -22,9 +31,10 @@ class Settlements:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._in_flight: dict[str, tuple[MessageState, bool]] = {}
+        self._in_flight: dict[str, _Handed] = {}
         self._waiting: dict[str, Settlement] = {}
         self._superseded: set[str] = set()
+        self._failed: dict[str, tuple[int, int]] = {}  # the version, and since when it was tried
         self.oldest_at: int | None = None
         self.urgent = False
 
@@ -32,11 +42,15 @@ class Settlements:
         """Settlements not yet published."""
         return len(self._waiting)
 
-    def hand_over(self, state: MessageState, now: int) -> bool:
-        """Note that a row goes to the writer now. Returns whether it is to be read back."""
+    def hand_over(self, state: MessageState, now: int) -> tuple[bool, bool]:
+        """Note that a row goes to the writer now. Returns whether it is to be read back, and
+        whether this version of it has failed before.
+        """
         verify = must_verify(state, now, self._rules)
-        self._in_flight[state.message_id] = (state, verify)
-        return verify
+        version, since = self._failed.get(state.message_id, (0, now))
+        again = version == state.version
+        self._in_flight[state.message_id] = _Handed(state, verify, since if again else now)
+        return verify, again
 
     def superseded(self, ids: Iterable[str]) -> None:
         """A newer version of these is owed: the result of one in flight must be settled at once."""
@@ -61,14 +75,23 @@ class Settlements:
         `postpone`. None also where the row is not in flight any more.
         """
         held = self._in_flight.get(result.message_id)
-        if held is None or held[0].version != result.version:
+        if held is None or held.state.version != result.version:
             return None
-        sent, verified = held
         del self._in_flight[result.message_id]
-        decided = settle(result.verdict, sent, now, self._rules, verified=verified)
+        decided = settle(
+            result.verdict,
+            held.state,
+            now,
+            self._rules,
+            verified=held.verified,
+            tried_since=held.tried_since,
+        )
         if isinstance(decided, Settlement):
+            self._failed.pop(result.message_id, None)
             self._keep(decided, now)
             return None
+        if is_of_the_row(result.verdict):
+            self._failed[result.message_id] = result.version, held.tried_since
         self._superseded.discard(result.message_id)
         return decided
 

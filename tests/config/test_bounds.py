@@ -26,7 +26,7 @@ from processor.core.events import Change
 from processor.errors import ConfigError
 from processor.kafka.source import KafkaSource
 from processor.runtime.http import HttpServer
-from processor.salesforce.writer import WriterSettings
+from processor.salesforce.writer import WriterSettings, window_of
 from processor.store.store import LmdbStore
 from tests.contracts.test_store import StoppedClock
 from tests.support.states import NOW, state
@@ -34,7 +34,7 @@ from tests.support.states import NOW, state
 MAX_INT32: Final = 2**31 - 1
 ALONE: Final = frozenset(
     "BATCH__MAX_RECORDS BATCH__CATCH_UP_MAX_RECORDS BATCH__TIMEOUT_S STATE__MAP_LIMIT_BYTES "
-    "SALESFORCE__REQUESTS_IN_FLIGHT SALESFORCE__WINDOW_ROWS HTTP__PORT".split()
+    "SALESFORCE__REQUESTS_IN_FLIGHT HTTP__PORT".split()
 )
 """Of which either end is no contradiction to another setting's default."""
 
@@ -115,7 +115,8 @@ def writes(settings: Settings) -> None:
     connect, answer = org.request_timeouts_s
     Timeout(connect=connect, read=answer)
     assert answer < threading.TIMEOUT_MAX
-    WriterSettings(org.window_rows, org.linger_s, org.requests_in_flight)
+    window = window_of(org.requests_in_flight)
+    WriterSettings(window, org.linger_s, org.requests_in_flight)
     waited(org.linger_s)
     waited(org.settle_interval_s)
 

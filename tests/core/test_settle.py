@@ -29,7 +29,7 @@ from processor.core.settle import (
     Verdict,
 )
 
-NOW: Final = 1_700_000_000_250  # a quarter past a second: waits end on whole ones
+NOW: Final = 1_700_000_100_250  # a quarter of a second past a quarter of an hour
 RULES: Final = Rules(
     failure_hold_ms=7_000,
     intermediate_hold_ms=4_000,
@@ -66,6 +66,7 @@ class Row(NamedTuple):
     doubt_s: float | None = None
     verified: bool = False
     newer: Newer | None = None
+    tried_s: float = 0.0
 
 
 WRITTEN: Final = ""
@@ -95,23 +96,28 @@ ROWS: Final = [
     Row("refused, in doubt", Reject("ENTITY_IS_DELETED"), "ENTITY_IS_DELETED", doubt_s=100),
     Row("refused, newer", Reject("bad_task_id"), "bad_task_id", newer=Newer(220, 1)),
     # -- not written, but may be
-    Row("locked", Retry(14.75, LOCK), Due(14.75)),
+    Row("locked", Retry(15.75, LOCK), Due(15.75)),
+    Row("locked again", Retry(2.0, LOCK), Due(104.75), tried_s=100),
+    Row("locked again, and so late that it may wait", Retry(15.75, LOCK), Due(15.75), tried_s=9),
+    Row("locked for hours", Retry(2.0, LOCK), Due(4499.75), tried_s=9e4),
     Row("locked, a wait that ends between seconds", Retry(15, LOCK), Due(15.75)),
     Row("locked, a wait of less than a second", Retry(0.1, LOCK), Due(0.75)),
-    Row("locked, in doubt", Retry(14.75, LOCK), Due(14.75, 100), doubt_s=100),
-    Row("locked, just as old as can be", Retry(14.75, LOCK), Due(14.75), age_s=LIMIT_S),
-    Row("locked, too old", Retry(14.75, LOCK), LOCK, age_s=LIMIT_S + 0.001),
+    Row("locked, in doubt", Retry(15.75, LOCK), Due(15.75, 100), doubt_s=100),
+    Row("locked, just as old as can be", Retry(15.75, LOCK), Due(15.75), age_s=LIMIT_S),
+    Row("locked, too old", Retry(15.75, LOCK), LOCK, age_s=LIMIT_S + 0.001),
     Row("locked, newer", Retry(90.75, LOCK), Due(2), newer=Newer(402, 5)),
     Row("locked, newer whose hold is over", Retry(90.75, LOCK), Due(0), newer=Newer(402, 50)),
     Row("locked, newer that is delivered", Retry(90.75, LOCK), Due(0), newer=Newer(220, 0)),
     Row("locked, in doubt, newer", Retry(1, LOCK), Due(2, 9), doubt_s=9, newer=Newer(402, 5)),
     Row("locked, too old, newer", Retry(1, LOCK), LOCK, age_s=4000, newer=Newer(220, 5)),
     Row("org paused", Retry(59.75, PAUSED, whole_org=True), Due(59.75)),
+    Row("org paused for long", Retry(941.75, PAUSED, whole_org=True), Due(941.75), tried_s=9e4),
     Row("org paused, too old", Retry(59.75, PAUSED, whole_org=True), Due(59.75), age_s=9e4),
     Row("org paused, newer", Retry(59.75, PAUSED, True), Due(2), age_s=9e4, newer=Newer(402, 5)),
     # -- the Task is not there
     Row("parked", Park(29.75, "no_task"), Due(29.75)),
-    Row("parked, a wait that ends between seconds", Park(30, "no_task"), Due(30.75)),
+    Row("parked again", Park(15.0, "no_task"), Due(299.75), tried_s=250),
+    Row("parked, a wait that ends between seconds", Park(30, "no_task"), Due(34.75)),
     Row("parked, in doubt", Park(29.75, "no_task"), Due(29.75, 100), doubt_s=100),
     Row("parked, just as old as can be", Park(29.75, "no_task"), Due(29.75), age_s=LIMIT_S),
     Row("parked, too old", Park(29.75, "no_task"), "no_task", age_s=LIMIT_S + 0.001),
@@ -139,7 +145,10 @@ def sent_row(row: Row) -> MessageState:
 def is_right(row: Row, rule: Any) -> bool:
     """Whether a rule (`core/settle.py`, or a wrong one) answers as the row says."""
     sent = sent_row(row)
-    decided = rule.settle(row.verdict, sent, NOW, RULES, verified=row.verified)
+    tried_since = ago(row.tried_s)
+    decided = rule.settle(
+        row.verdict, sent, NOW, RULES, verified=row.verified, tried_since=tried_since
+    )
     if isinstance(row.becomes, str):
         outcome = Outcome.REJECTED if row.becomes else Outcome.WRITTEN
         return bool(decided == Settlement("m", 3, 402, NOW, outcome, row.becomes))
@@ -220,6 +229,21 @@ def failing(rule: Any) -> Iterable[str]:
     yield from (row.name for row in URGENCIES if not is_urgent_right(row, rule))
 
 
+def test_a_row_that_never_succeeds_is_tried_often_at_first_and_some_thirty_times_a_day() -> None:
+    first, now, tries = NOW, NOW, []
+    while now - first < 86_400_000:
+        tries.append((now - first) / 1000)
+        decided = right.settle(
+            Park(15.0, "no_task"),
+            replace(sent_row(ROWS[0]), version_at=now),
+            now, RULES, verified=False, tried_since=first,
+        )  # fmt: skip
+        assert isinstance(decided, Deferral)
+        now = decided.due_at
+    assert tries[:4] == [0, 15.75, 31.75, 64.75]
+    assert len(tries) == 32
+
+
 def test_a_row_can_be_named() -> None:
     rows: list[Row | Flush | Urgency] = [*ROWS, *FLUSHES, *URGENCIES]
     names = [row.name for row in rows]
@@ -236,7 +260,8 @@ def test_a_doubt_ends_by_reading_back_or_by_a_refusal_alone(
     verdict: Verdict, doubt_at: int, verified: bool, age_ms: int
 ) -> None:
     sent = replace(sent_row(ROWS[0]), version_at=NOW - age_ms, doubt_at=doubt_at)
-    decided = right.settle(verdict, sent, NOW, RULES, verified=verified)
+    tried_since = NOW - age_ms // 2
+    decided = right.settle(verdict, sent, NOW, RULES, verified=verified, tried_since=tried_since)
     if isinstance(decided, Deferral):
         new = right.defer(decided, sent, NOW, RULES)
         assert new.due_at >= NOW

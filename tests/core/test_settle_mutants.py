@@ -15,8 +15,8 @@ from tests.support.mutants import Mutant
 
 RETRIED: Final = "if not whole_org and _is_too_old(sent, now, rules):"
 PARKED: Final = "            if _is_too_old(sent, now, rules):"
-LOCKED: Final = "due_at = _after(after_s, now)\n        case Park"
-ABSENT: Final = "due_at = _after(after_s, now)\n        case Stop"
+LOCKED: Final = "due_at = _after(after_s, now) if whole_org else _later(after_s, now, tried_since)"
+ABSENT: Final = "due_at = _later(after_s, now, tried_since)\n        case Stop"
 OLD: Final = "now - sent.version_at > rules.give_up_after_ms"
 HOLD: Final = "due_at = max(now, current.version_at + rules.hold_ms(current.code))"
 UNKNOWN: Final = "            doubt_at = now"
@@ -25,7 +25,8 @@ CONFIRMED: Final = "if verified or not sent.doubt_at:"
 VERSION: Final = "Settlement(sent.message_id, sent.version, sent.code, now, Outcome.WRITTEN)"
 REFUSED: Final = "Settlement(sent.message_id, sent.version, sent.code, now, Outcome.REJECTED, code)"
 KEPT: Final = "if doubt_at is None:\n        doubt_at = current.doubt_at"
-ROUNDED: Final = "-(-(now + round(wait_s * 1000)) // 1000) * 1000"
+ROUNDED: Final = "-(-time_ms // grain_ms) * grain_ms"
+WAIT: Final = "max(round(least_s * 1000), min(now - tried_since, LONGEST_RETRY_MS))"
 URGENT: Final = "superseded or outcome is Outcome.REJECTED"
 FLUSHED: Final = "urgent or rows >= most_rows or now - oldest_at >= interval_ms"
 
@@ -62,18 +63,34 @@ MUTANTS: Final = [
     Mutant("stopped is retried at once", "due_at = now + STOP_RETRY_MS", "due_at = now", "stopped"),
     Mutant("stopped waits an hour", "STOP_RETRY_MS: Final = 60_000",
            "STOP_RETRY_MS: Final = 3_600_000", "stopped"),
-    Mutant("a lock ignores its wait", LOCKED, LOCKED.replace("_after(after_s, now)", "now"),
-           "locked"),
+    Mutant("a lock ignores its wait", LOCKED, "due_at = now", "locked"),
+    Mutant("a paused org is backed off from like a row", LOCKED,
+           "due_at = _later(after_s, now, tried_since)", "org paused for long"),
+    Mutant("a locked row is not backed off from", LOCKED, "due_at = _after(after_s, now)",
+           "locked again"),
     Mutant("a missing Task ignores its wait", ABSENT,
-           ABSENT.replace("_after(after_s, now)", "now"), "parked"),
-    Mutant("retry and park ignore their wait", "round(wait_s * 1000)", "0", "locked"),
-    Mutant("a wait is taken for milliseconds", "round(wait_s * 1000)", "round(wait_s)", "parked"),
-    Mutant("a wait is rounded down", ROUNDED, "(now + round(wait_s * 1000)) // 1000 * 1000",
+           ABSENT.replace("_later(after_s, now, tried_since)", "now"), "parked"),
+    Mutant("a missing Task is not backed off from", ABSENT,
+           ABSENT.replace("_later(after_s, now, tried_since)", "_after(after_s, now)"),
+           "parked again"),
+    Mutant("retry and park ignore their wait", WAIT, "0", "locked"),
+    Mutant("a wait is taken for milliseconds", WAIT, WAIT.replace(" * 1000", ""), "parked"),
+    Mutant("a row waits no longer than its verdict says", WAIT, "round(least_s * 1000)",
+           "locked again"),
+    Mutant("a verdict's own wait is cut short", WAIT, WAIT.replace("max", "min"), "locked"),
+    Mutant("the longer it was tried, the less it waits for its verdict", WAIT,
+           "round(least_s * 1000) + min(now - tried_since, LONGEST_RETRY_MS)",
+           "locked again, and so late that it may wait"),
+    Mutant("a row waits for as long as it likes", WAIT,
+           "max(round(least_s * 1000), now - tried_since)", "locked for hours"),
+    Mutant("rows share no request", "4 * grain <= wait_ms", "False", "locked again"),
+    Mutant("rows wait for others far too long", "4 * grain <= wait_ms", "True", "locked"),
+    Mutant("a wait is rounded down", ROUNDED, "time_ms // grain_ms * grain_ms",
            "locked, a wait that ends between seconds"),
-    Mutant("a wait is not rounded", ROUNDED, "now + round(wait_s * 1000)",
+    Mutant("a wait is not rounded", ROUNDED, "time_ms",
            "parked, a wait that ends between seconds"),
     Mutant("a wait that ends on a second gets one more", ROUNDED,
-           "((now + round(wait_s * 1000)) // 1000 + 1) * 1000", "locked"),
+           "(time_ms // grain_ms + 1) * grain_ms", "locked"),
     Mutant("written in doubt is due at once", AGAIN, "due_at = now", "confirmed, in doubt"),
     Mutant("written in doubt waits from now", AGAIN, "due_at = now + rules.unknown_after_ms",
            "confirmed, in doubt"),

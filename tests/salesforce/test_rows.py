@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processor.core.settle import Reject, Settled, Unknown, Verdict
 from processor.ports import Owed
-from processor.salesforce.rows import Batch, Entry, RowQueue
+from processor.salesforce.rows import Batch, Entry, Kind, RowQueue
 
+SETTLED = Settled()
 TASKS = ["T1", "T2", "T3"]
 PARTITIONS = [0, 1]
 
 
-def owed(version: int, task: str, partition: int = 0, *, verify: bool = False) -> Owed:
-    return Owed(f"m-{task}", partition, version, "default", task, {}, verify)
+def owed(
+    version: int, task: str, partition: int = 0, *, verify: bool = False, again: bool = False
+) -> Owed:
+    return Owed(f"m-{task}", partition, version, "default", task, {}, verify, again)
 
 
 def filled(*rows: Owed) -> RowQueue:
@@ -25,8 +30,17 @@ def filled(*rows: Owed) -> RowQueue:
     return queue
 
 
-def take(queue: RowQueue, limit: int = 200, *, verify: bool = False) -> Batch:
-    return queue.take(limit, 200, 0, verify=verify)
+def take(queue: RowQueue, limit: int = 200, kind: Kind = Kind.WRITE) -> Batch:
+    return queue.take(limit, 200, 0, kind)
+
+
+def finish(
+    queue: RowQueue, batch: Batch, verdict: Verdict = SETTLED, done: Sequence[Entry] | None = None
+) -> list[int]:
+    """Answer the whole batch, or those rows of it; the versions whose verdict is told."""
+    told = queue.finish(batch, dict.fromkeys(batch.entries if done is None else done, verdict), 1.0)
+    assert {given for _, given in told} <= {verdict}
+    return [entry.owed.version for entry, _ in told]
 
 
 def versions(batch: Batch) -> list[int]:
@@ -34,36 +48,68 @@ def versions(batch: Batch) -> list[int]:
 
 
 def test_a_batch_holds_a_task_once_and_the_next_row_waits_for_the_answer() -> None:
-    queue = filled(owed(1, "A"), owed(2, "A"), owed(3, "B"))
+    queue = filled(owed(1, "A"), owed(2, "B"))
     first = take(queue)
-    assert versions(first) == [1, 3]
-    assert queue.ready(verify=False) == 0
-    queue.finish(first, first.entries, 1.0)
-    assert versions(take(queue)) == [2]
+    queue.add(owed(3, "A"), "A", 0.0)
+    assert versions(first) == [1, 2]
+    assert queue.ready(Kind.WRITE) == 0
+    assert finish(queue, first) == [1, 2]
+    assert versions(take(queue)) == [3]
     assert len(queue) == 1
+
+
+def test_of_the_rows_of_a_task_the_last_is_sent_and_settles_those_before_it() -> None:
+    queue = filled(*(owed(n, "A") for n in range(1, 1_001)), owed(1_001, "B"))
+    batch = take(queue)
+    queue.add(owed(1_002, "A"), "A", 0.0)
+    assert versions(batch) == [1_000, 1_001]
+    assert finish(queue, batch) == list(range(1, 1_002))
+    assert (versions(take(queue)), len(queue)) == ([1_002], 1)
+
+
+def test_a_row_whose_values_are_refused_leaves_those_before_it_to_be_sent() -> None:
+    queue = filled(owed(1, "A"), owed(2, "A"), owed(3, "A"))
+    assert finish(queue, take(queue), Reject("STRING_TOO_LONG")) == [3]
+    assert finish(queue, take(queue), Unknown("timeout")) == [2]
+    assert finish(queue, take(queue), Reject("ENTITY_IS_DELETED")) == [1]
+    assert len(queue) == 0
+
+
+def test_a_task_that_is_gone_takes_one_request_whatever_is_to_be_written_to_it() -> None:
+    queue = filled(owed(1, "A"), owed(2, "A"), owed(3, "A"))
+    assert finish(queue, take(queue), Reject("ENTITY_IS_DELETED")) == [1, 2, 3]
+
+
+def test_rows_that_failed_before_go_among_themselves() -> None:
+    queue = filled(owed(1, "A"), owed(2, "B", again=True), owed(3, "C"), owed(4, "D", again=True))
+    assert versions(take(queue)) == [1, 3]
+    again = take(queue, kind=Kind.AGAIN)
+    assert versions(again) == [2, 4]
+    finish(queue, again, done=[])
+    assert queue.take_half(0).kind is Kind.AGAIN
 
 
 def test_reading_back_waits_for_the_write_before_it_and_the_other_way_round() -> None:
     queue = filled(owed(1, "A", verify=True), owed(2, "A"), owed(3, "A", verify=True))
-    read = take(queue, verify=True)
-    assert (versions(read), queue.ready(verify=False)) == ([1], 0)
-    queue.finish(read, read.entries, 1.0)
+    read = take(queue, kind=Kind.VERIFY)
+    assert (versions(read), queue.ready(Kind.WRITE)) == ([1], 0)
+    finish(queue, read)
     write = take(queue)
-    assert (versions(write), queue.ready(verify=True)) == ([2], 0)
-    queue.finish(write, write.entries, 2.0)
-    assert versions(take(queue, verify=True)) == [3]
+    assert (versions(write), queue.ready(Kind.VERIFY)) == ([2], 0)
+    finish(queue, write)
+    assert versions(take(queue, kind=Kind.VERIFY)) == [3]
 
 
 def test_rows_without_a_verdict_come_back_in_halves_of_one_request_each() -> None:
     queue = filled(*(owed(n, f"T{n}") for n in range(901)))
     batch = take(queue, 901)
     done = batch.entries[:1]
-    assert queue.finish(batch, done, 1.0) == done
+    assert finish(queue, batch, done=done) == [0]
     halves = []
     while queue.has_halves():
         half = queue.take_half(0)
         halves.append(len(half.entries))
-        queue.finish(half, half.entries, 2.0)
+        finish(queue, half)
     assert sorted(halves) == [100, 200, 200, 200, 200]
     assert len(queue) == 0
 
@@ -71,29 +117,30 @@ def test_rows_without_a_verdict_come_back_in_halves_of_one_request_each() -> Non
 def test_halving_ends_with_single_rows() -> None:
     queue = filled(*(owed(n, f"T{n}") for n in range(5)))
     batch = take(queue)
-    queue.finish(batch, [], 1.0)
+    finish(queue, batch, done=[])
     alone = []
     while queue.has_halves():
         half = queue.take_half(0)
         if len(half.entries) == 1:
             alone += versions(half)
-            queue.finish(half, half.entries, 1.0)
+            finish(queue, half)
         else:
-            queue.finish(half, [], 1.0)
+            finish(queue, half, done=[])
     assert sorted(alone) == [0, 1, 2, 3, 4]
 
 
 def test_withdrawing_takes_all_but_what_is_in_flight_halves_included() -> None:
-    queue = filled(owed(1, "A"), owed(2, "A"), owed(3, "B"), owed(4, "C", 1))
+    queue = filled(owed(1, "A"), owed(3, "B"), owed(4, "C", 1))
     batch = take(queue, 2)
-    queue.finish(batch, [], 0.0)  # two halves: A and B
+    queue.add(owed(2, "A"), "A", 0.0)
+    finish(queue, batch, done=[])  # two halves: A and B
     flying = queue.take_half(0)
     gone = queue.withdraw(1.0, [0])
     assert sorted(row.version for row in gone) == [1, 2]
     assert not queue.has_halves()
     assert (queue.flying(), len(queue)) == (1, 2)
     assert versions(take(queue)) == [4]
-    queue.finish(flying, flying.entries, 2.0)
+    finish(queue, flying)
 
 
 def test_a_line_whose_head_is_withdrawn_goes_on_with_the_next_row() -> None:
@@ -108,9 +155,8 @@ def test_a_dropped_row_in_flight_has_no_result_and_keeps_its_task_busy() -> None
     queue.recall([0], drop=True)
     assert batch.recalled
     queue.add(owed(3, "A", 0), "A", 1.0)
-    assert queue.ready(verify=False) == 0
-    told = queue.finish(batch, batch.entries, 2.0)
-    assert [entry.owed.version for entry in told] == [2]
+    assert queue.ready(Kind.WRITE) == 0
+    assert finish(queue, batch) == [2]
     assert versions(take(queue)) == [3]
 
 
@@ -132,10 +178,11 @@ class Model:
         self.queue.add(row, task, float(self.version))
 
     def send(self, limit: int, *, verify: bool) -> None:
+        kind = Kind.VERIFY if verify else Kind.WRITE
         if self.queue.has_halves():
             batch = self.queue.take_half(0)
-        elif self.queue.ready(verify=verify):
-            batch = take(self.queue, limit, verify=verify)
+        elif self.queue.ready(kind):
+            batch = take(self.queue, limit, kind)
         else:
             return
         busy = {entry.task_id for other in self.batches for entry in other.entries}
@@ -153,7 +200,8 @@ class Model:
         batch = self.batches.pop(which % len(self.batches))
         is_split = split and len(batch.entries) > 1 and not batch.verify and not batch.recalled
         done: list[Entry] = batch.entries[:1] if is_split else batch.entries
-        self.end(entry.owed for entry in self.queue.finish(batch, done, 0.0))
+        told = self.queue.finish(batch, dict.fromkeys(done, SETTLED), 0.0)
+        self.end(entry.owed for entry, _ in told)
 
     def withdraw(self, partition: int) -> None:
         self.end(self.queue.withdraw(0.0, [partition]))

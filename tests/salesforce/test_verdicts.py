@@ -7,15 +7,27 @@ from random import Random
 
 import pytest
 
-from processor.core.settle import Park, Reject, Retry, Stop, Unknown
+from processor.core.settle import (
+    Differs,
+    Park,
+    Reject,
+    Retry,
+    Settled,
+    Stop,
+    Unknown,
+    Verdict,
+)
 from processor.salesforce.status_codes import BY_CODE, CLASSES, Class
 from processor.salesforce.verdicts import (
     MIN_ROWS_TO_BLAME_THE_ORG,
     Action,
     Pause,
     blames_the_org,
+    fails_alike,
+    is_crowded,
     judge,
     judge_row,
+    speaks_for_the_task,
     whole_verdict,
 )
 from processor.salesforce.wire import NOT_JSON, Answer, NoAnswer
@@ -41,8 +53,8 @@ DATA = Path(__file__).parent.parent / "data"
         ("NO_ERROR_CODE", Retry, 60, 180),
         ("ENTITY_IS_LOCKED", Retry, 720, 1_080),
         ("RECORD_IN_USE_BY_WORKFLOW", Retry, 720, 1_080),
-        ("INVALID_CROSS_REFERENCE_KEY", Park, 240, 360),
-        ("NOT_FOUND", Park, 240, 360),
+        ("INVALID_CROSS_REFERENCE_KEY", Park, 15, 15),
+        ("NOT_FOUND", Park, 15, 15),
         ("ENTITY_IS_DELETED", Reject, 0, 0),
         ("MALFORMED_ID", Reject, 0, 0),
         ("FIELD_CUSTOM_VALIDATION_EXCEPTION", Reject, 0, 0),
@@ -91,9 +103,54 @@ def test_a_row_that_suffers_for_the_org_is_not_held_responsible(
 
 
 def test_locks_and_overload_ask_for_smaller_requests() -> None:
-    asking = {code for code in BY_CODE if judge_row(code, RNG).smaller}
+    asking = {code for code in BY_CODE if is_crowded([code] * 5 + [None] * 195)}
     assert asking == set(f"{CLASSES[Class.LOCK]} {CLASSES[Class.HEAVY]}".split())
     assert "UNABLE_TO_LOCK_ROW" in asking
+
+
+@pytest.mark.parametrize(
+    ("locked", "written", "crowded"),
+    [(1, 0, False), (1, 9, False), (2, 0, True), (2, 98, True), (2, 99, False), (4, 196, True)],
+)
+def test_a_row_or_two_that_are_locked_by_somebody_else_say_nothing_of_the_rest(
+    locked: int, written: int, crowded: bool
+) -> None:
+    assert is_crowded(["UNABLE_TO_LOCK_ROW"] * locked + [None] * written) is crowded
+
+
+@pytest.mark.parametrize(
+    ("codes", "alike"),
+    [
+        (["APEX_ERROR"], True),
+        (["APEX_ERROR", "APEX_ERROR"], True),
+        (["APEX_ERROR", None], False),
+        (["APEX_ERROR", "FLOW_EXCEPTION"], False),
+        (["UNABLE_TO_LOCK_ROW", "UNABLE_TO_LOCK_ROW"], False),
+        (["NOT_FOUND", "NOT_FOUND"], False),
+        ([None, None], False),
+        ([], False),
+    ],
+)
+def test_only_the_org_s_code_fails_all_rows_for_one(codes: list[str | None], alike: bool) -> None:
+    assert fails_alike(codes) is alike
+
+
+@pytest.mark.parametrize(
+    ("verdict", "speaks"),
+    [
+        (Settled(), True),
+        (Retry(2.0, "UNABLE_TO_LOCK_ROW"), True),
+        (Retry(0.0, "ORG_PAUSED", whole_org=True), True),
+        (Park(15.0, "NOT_FOUND"), True),
+        (Stop("grant the field"), True),
+        (Reject("ENTITY_IS_DELETED"), True),
+        (Reject("INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"), False),
+        (Unknown("timeout"), False),
+        (Differs(), False),
+    ],
+)
+def test_which_answers_are_those_of_the_task(verdict: Verdict, speaks: bool) -> None:
+    assert speaks_for_the_task(verdict) is speaks
 
 
 def documented_codes() -> dict[str, str]:

@@ -48,16 +48,18 @@ def recovered(bench: Bench) -> None:
 # -- locks -------------------------------------------------------------------------------------
 
 
-def test_a_locked_row_comes_back_the_others_are_written_and_requests_get_smaller(
+def test_locked_rows_come_back_the_others_are_written_and_requests_get_smaller(
     bench: Bench,
 ) -> None:
-    bench.org.inject(Fault(FaultKind.LOCK, task_id=task_id(3)))
+    for number in (3, 4):
+        bench.org.inject(Fault(FaultKind.LOCK, task_id=task_id(number)))
     verdicts = bench.write([owed(n) for n in range(10)])
-    locked = verdicts.pop(("m3", 1))
-    assert isinstance(locked, Retry)
-    assert locked.code == "UNABLE_TO_LOCK_ROW"
-    assert 0 < locked.after_s <= 10
-    assert not locked.whole_org, "a row that is always locked is given up in the end"
+    for number in (3, 4):
+        locked = verdicts.pop((f"m{number}", 1))
+        assert isinstance(locked, Retry)
+        assert locked.code == "UNABLE_TO_LOCK_ROW"
+        assert 0 < locked.after_s <= 10
+        assert not locked.whole_org, "a row that is always locked is given up in the end"
     assert set(verdicts.values()) == {Settled()}
     assert bench.writer.room("default") > 0, "a lock is no pause"
 

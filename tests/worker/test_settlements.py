@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from processor.core.events import Change, MessageState, Outcome, Settlement
-from processor.core.settle import Reject, Retry, Settled, Unknown, Verdict
+from processor.core.settle import Park, Reject, Retry, Settled, Stop, Unknown, Verdict
 from processor.ports import Result
 from processor.worker import settlements as right
 from tests.support.mutants import Mutant
@@ -23,10 +23,12 @@ class Partition:
     def __init__(self, rule: Any) -> None:
         self.settlements = rule.Settlements(RULES)
         self.now = NOW
+        self.again = False
 
     def hand_over(self, message_id: str, version: int = 1, doubt_at: int = 0) -> bool:
         row = replace(state(message_id, version=version), doubt_at=doubt_at)
-        return bool(self.settlements.hand_over(row, NOW))
+        verify, self.again = self.settlements.hand_over(row, self.now)
+        return bool(verify)
 
     def take(self, verdict: Verdict, message_id: str = "m", version: int = 1) -> Any:
         self.now += 1
@@ -152,6 +154,37 @@ def a_doubt_that_is_old_enough_is_ended_by_reading_back(partition: Partition) ->
     assert partition.waiting() == ["m"]
 
 
+def a_row_that_failed_is_known_until_it_is_settled(partition: Partition) -> None:
+    for verdict, again in ((Retry(1, "LOCK"), False), (Park(1, "NOT_FOUND"), True),
+                           (Settled(), True), (Settled(), False)):  # fmt: skip
+        partition.hand_over("m")
+        assert partition.again is again
+        partition.take(verdict)
+
+
+def a_paused_org_is_no_failure_of_a_row(partition: Partition) -> None:
+    for verdict in (Retry(1, "ORG_PAUSED", whole_org=True), Unknown("timeout"), Stop("grant it")):
+        partition.hand_over("m")
+        partition.take(verdict)
+    partition.hand_over("m")
+    assert not partition.again
+
+
+def a_row_that_fails_again_waits_longer(partition: Partition) -> None:
+    for tried_s in (0, 100, 300):
+        partition.now = NOW + 1000 * tried_s
+        partition.hand_over("m")
+        deferral = partition.take(Retry(1, "LOCK"))
+        assert 0 <= deferral.due_at - partition.now - max(1000, 1000 * tried_s) < 60_000
+
+
+def a_newer_version_begins_anew(partition: Partition) -> None:
+    partition.hand_over("m")
+    partition.take(Retry(1, "LOCK"))
+    partition.hand_over("m", version=2)
+    assert not partition.again
+
+
 def rows_are_put_off_as_they_are_kept_now(partition: Partition) -> None:
     for message_id in ("gone", "m"):
         partition.hand_over(message_id)
@@ -177,6 +210,10 @@ SCENARIOS: Final[dict[str, Callable[[Partition], None]]] = {
         a_result_of_a_row_that_is_not_in_hand_is_nothing,
         a_result_of_another_version_leaves_the_row_in_hand,
         a_doubt_that_is_old_enough_is_ended_by_reading_back,
+        a_row_that_failed_is_known_until_it_is_settled,
+        a_paused_org_is_no_failure_of_a_row,
+        a_row_that_fails_again_waits_longer,
+        a_newer_version_begins_anew,
         rows_are_put_off_as_they_are_kept_now,
     )
 }
@@ -187,7 +224,8 @@ def test_settlements_of_a_partition(name: str) -> None:
     SCENARIOS[name](Partition(right))
 
 
-TAKEN: Final = "if held is None or held[0].version != result.version:"
+TAKEN: Final = "if held is None or held.state.version != result.version:"
+FAILED: Final = "if is_of_the_row(result.verdict):"
 SUPERSEDED: Final = "superseded=message_id in self._superseded"
 
 MUTANTS: Final = [
@@ -195,9 +233,9 @@ MUTANTS: Final = [
            "a_result_of_another_version_leaves_the_row_in_hand"),
     Mutant("a settled row stays in flight", "del self._in_flight[result.message_id]", "pass",
            "a_settled_row_is_out_of_hand"),
-    Mutant("all is read back", "verified=verified", "verified=True",
+    Mutant("all is read back", "verified=held.verified", "verified=True",
            "a_doubt_that_is_old_enough_is_ended_by_reading_back"),
-    Mutant("nothing is read back", "verified=verified", "verified=False",
+    Mutant("nothing is read back", "verified=held.verified", "verified=False",
            "a_doubt_that_is_old_enough_is_ended_by_reading_back"),
     Mutant("nothing is superseded", SUPERSEDED, "superseded=False",
            "what_a_newer_version_waits_for_is_urgent_once"),
@@ -219,6 +257,16 @@ MUTANTS: Final = [
            "those_of_a_batch_are_told_from_the_others"),
     Mutant("a batch settles all others", "waiting.keys() & ids", "waiting.keys() - ids",
            "those_of_a_batch_are_told_from_the_others"),
+    Mutant("nothing has failed before", FAILED, "if False:",
+           "a_row_that_failed_is_known_until_it_is_settled"),
+    Mutant("what the org was paused for has failed", FAILED, "if True:",
+           "a_paused_org_is_no_failure_of_a_row"),
+    Mutant("the last try counts for the first", "result.version, held.tried_since",
+           "result.version, now", "a_row_that_fails_again_waits_longer"),
+    Mutant("a newer version has failed already", "again = version == state.version", "again = True",
+           "a_newer_version_begins_anew"),
+    Mutant("settled, and failed still", "self._failed.pop(result.message_id, None)", "pass",
+           "a_row_that_failed_is_known_until_it_is_settled"),
     Mutant("published, and waiting still", "self._waiting.pop(settlement.message_id, None)",
            "pass", "what_is_confirmed_waits_to_be_published"),
 ]  # fmt: skip

@@ -4,6 +4,7 @@
 |---|---|
 | lock | rows fail with UNABLE_TO_LOCK_ROW, the others of the request are written |
 | row_error | rows fail with `code` |
+| trigger | a trigger throws for the Task `task_id`: all rows of its operation fail with `code` |
 | session | 401 INVALID_SESSION_ID |
 | limit | 403 REQUEST_LIMIT_EXCEEDED |
 | unavailable | 503 (or `status`) SERVER_UNAVAILABLE, JSON |
@@ -14,8 +15,8 @@
 | truncated | the request is applied, half of the answer is sent, the connection is closed |
 | late | admitted now, applied `delay_s` later, answered then; with `drop` reset at once |
 
-`lock` and `row_error` act on rows, the others on whole HTTP requests; `session`, `limit` and
-`unavailable` also act on one subrequest of a composite (`request="subrequest"`).
+`lock`, `row_error` and `trigger` act on rows, the others on whole HTTP requests; `session`, `limit`
+and `unavailable` also act on one subrequest of a composite (`request="subrequest"`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Final, Self
@@ -36,6 +37,7 @@ class FaultKind(StrEnum):
 
     LOCK = "lock"
     ROW_ERROR = "row_error"
+    TRIGGER = "trigger"
     SESSION = "session"
     LIMIT = "limit"
     UNAVAILABLE = "unavailable"
@@ -63,7 +65,7 @@ class RequestKind(StrEnum):
     OTHER = "other"
 
 
-ROW_KINDS: Final = frozenset({FaultKind.LOCK, FaultKind.ROW_ERROR})
+ROW_KINDS: Final = frozenset({FaultKind.LOCK, FaultKind.ROW_ERROR, FaultKind.TRIGGER})
 _SUBREQUEST_KINDS: Final = frozenset({FaultKind.SESSION, FaultKind.LIMIT, FaultKind.UNAVAILABLE})
 _DELAYED_KINDS: Final = frozenset({FaultKind.SLOW, FaultKind.LATE})
 _LOCK_ERROR: Final = RowError(
@@ -106,6 +108,8 @@ class Fault:
             raise ValueError(f"{self.kind} needs delay_s")
         if self.request is RequestKind.SUBREQUEST and self.kind not in _SUBREQUEST_KINDS:
             raise ValueError(f"{self.kind} does not act on one subrequest")
+        if self.kind is FaultKind.TRIGGER and self.task_id is None:
+            raise ValueError(f"{self.kind} needs task_id")
         if self.task_id is not None:
             task_id_18(self.task_id)
 
@@ -177,6 +181,8 @@ class RowFaults:
     def error_for(self, task_id: str) -> RowError | None:
         """Return the error that this row gets, or None."""
         for armed in self._armed:
+            if armed.fault.kind is FaultKind.TRIGGER:
+                continue
             if armed.task_id not in (None, task_id) or not armed.drawn():
                 continue
             if armed not in self._hit:
@@ -185,6 +191,18 @@ class RowFaults:
             return (
                 _LOCK_ERROR if fault.kind is FaultKind.LOCK else RowError(fault.code, fault.message)
             )
+        return None
+
+    def exception_for(self, task_ids: Collection[str]) -> RowError | None:
+        """Return what a trigger throws for an operation on these Tasks, or None.
+
+        "If a trigger ever throws an unhandled exception, all records are marked with an error and
+        no further processing takes place" (Apex Developer Guide, "Bulk DML Exception Handling").
+        """
+        for armed in self._armed:
+            if armed.fault.kind is FaultKind.TRIGGER and armed.task_id in task_ids:
+                self._hit.append(armed)
+                return RowError(armed.fault.code, armed.fault.message)
         return None
 
     def done(self) -> None:

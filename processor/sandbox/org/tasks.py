@@ -219,6 +219,10 @@ class TaskTable:
             outcome = self._update_row(transaction, row, seen, faults)
             failed += outcome.__class__ is RowError
             outcomes.append(outcome)
+        thrown = None if faults is None else faults.exception_for(seen)
+        if thrown is not None:
+            self._undo_to(transaction, start)
+            failed, outcomes = len(outcomes), [thrown] * len(outcomes)
         self.rows_failed += failed
         rolled_back = all_or_none and failed > 0
         if rolled_back:
