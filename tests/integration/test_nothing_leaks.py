@@ -23,7 +23,7 @@ TROUBLES = (
     Fault(FaultKind.HTML, count=2),
     Fault(FaultKind.TRUNCATED),
     Fault(FaultKind.LOCK, count=2, probability=0.5),
-    Fault(FaultKind.ROW_ERROR, count=1, probability=0.2, code="FLOW_EXCEPTION"),
+    Fault(FaultKind.ROW_ERROR, count=1, probability=0.2, code="STRING_TOO_LONG"),
 )
 
 
