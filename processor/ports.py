@@ -316,7 +316,7 @@ class Store(Protocol):
 
 class Owed(NamedTuple):
     """A row to be written. `verify`: don't write; read the Task back and compare. `again`: this
-    version of it was tried and failed, for a reason of its own.
+    version of it was tried and failed, for a reason that may do harm to other rows of its request.
     """
 
     message_id: str

@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 ORG_PAUSED: Final = "ORG_PAUSED"
 QUIESCED: Final = "QUIESCED"
 RESUME_SPREAD_S: Final = 1.0  # rows come back over so long after a pause, not all in one moment
-MAX_ROWS_AGAIN: Final = 20  # of rows that have failed before, so that none takes many with it
+MAX_ROWS_AGAIN: Final = 20  # of rows that have failed before, so that none takes many with it;
+MAX_REQUESTS_AGAIN: Final = 10  # but where many have, no more requests than that
 IDLE_WAIT_MAX_S: Final = 1.0  # a thread looks around so often, whatever it waits for
 
 
@@ -265,7 +266,9 @@ class SalesforceWriter:
         if kind is Kind.VERIFY:
             return MAX_IDS_PER_RETRIEVE
         size = self._size.rows(now_s)
-        return size if kind is Kind.WRITE else min(size, MAX_ROWS_AGAIN)
+        if kind is Kind.WRITE:
+            return size
+        return min(size, max(MAX_ROWS_AGAIN, self._queue.ready(kind) // MAX_REQUESTS_AGAIN))
 
     def _idle_s(self, now_s: float) -> float:
         """How long nothing can happen unless somebody notifies."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from processor.core.due import Rules, must_verify
 from processor.core.events import Change, MessageState, Settlement
-from processor.core.settle import Deferral, defer, is_of_the_row, is_urgent, settle
+from processor.core.settle import Deferral, Park, defer, is_of_the_row, is_urgent, settle
 from processor.ports import Result
 
 
@@ -22,6 +22,16 @@ class _Handed(NamedTuple):
     state: MessageState
     verified: bool
     tried_since: int
+
+
+class _Failed(NamedTuple):
+    """A version that failed for a reason of its own. `tried_since`: in ms. `apart`: it may do harm
+    to others.
+    """
+
+    version: int
+    tried_since: int
+    apart: bool
 
 
 class Settlements:
@@ -34,7 +44,7 @@ class Settlements:
         self._in_flight: dict[str, _Handed] = {}
         self._waiting: dict[str, Settlement] = {}
         self._superseded: set[str] = set()
-        self._failed: dict[str, tuple[int, int]] = {}  # the version, and since when it was tried
+        self._failed: dict[str, _Failed] = {}
         self.oldest_at: int | None = None
         self.urgent = False
 
@@ -44,13 +54,14 @@ class Settlements:
 
     def hand_over(self, state: MessageState, now: int) -> tuple[bool, bool]:
         """Note that a row goes to the writer now. Returns whether it is to be read back, and
-        whether this version of it has failed before.
+        whether it is to go apart from rows that have not failed.
         """
         verify = must_verify(state, now, self._rules)
-        version, since = self._failed.get(state.message_id, (0, now))
-        again = version == state.version
-        self._in_flight[state.message_id] = _Handed(state, verify, since if again else now)
-        return verify, again
+        failed = self._failed.get(state.message_id)
+        if failed is None or failed.version != state.version:
+            failed = _Failed(state.version, now, apart=False)
+        self._in_flight[state.message_id] = _Handed(state, verify, failed.tried_since)
+        return verify, failed.apart
 
     def superseded(self, ids: Iterable[str]) -> None:
         """A newer version of these is owed: the result of one in flight must be settled at once."""
@@ -91,7 +102,9 @@ class Settlements:
             self._keep(decided, now)
             return None
         if is_of_the_row(result.verdict):
-            self._failed[result.message_id] = result.version, held.tried_since
+            # A Task that is not there does no harm to the other rows of its request.
+            apart = not isinstance(result.verdict, Park)
+            self._failed[result.message_id] = _Failed(result.version, held.tried_since, apart)
         self._superseded.discard(result.message_id)
         return decided
 

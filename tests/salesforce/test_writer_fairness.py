@@ -114,6 +114,13 @@ def test_a_row_that_is_known_to_fail_alone_is_not_looked_for_again(bench: Bench)
     assert calls(bench) - before == 1
 
 
+def test_where_many_rows_have_failed_they_take_no_hundred_requests(bench: Bench) -> None:
+    before = calls(bench)
+    verdicts = bench.write([owed(n, 221)._replace(again=True) for n in range(2_000)])
+    assert kinds(verdicts.values()) == {"Settled": 2_000}
+    assert calls(bench) - before <= 40
+
+
 def test_where_the_org_s_code_fails_for_every_row_halving_ends(bench: Bench) -> None:
     before = calls(bench)
     bench.org.inject(Fault(FaultKind.ROW_ERROR, duration_s=600, code=THROWS))

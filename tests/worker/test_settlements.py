@@ -155,8 +155,8 @@ def a_doubt_that_is_old_enough_is_ended_by_reading_back(partition: Partition) ->
 
 
 def a_row_that_failed_is_known_until_it_is_settled(partition: Partition) -> None:
-    for verdict, again in ((Retry(1, "LOCK"), False), (Park(1, "NOT_FOUND"), True),
-                           (Settled(), True), (Settled(), False)):  # fmt: skip
+    for verdict, again in ((Retry(1, "LOCK"), False), (Retry(1, "FLOW"), True), (Settled(), True),
+                           (Park(1, "NOT_FOUND"), False), (Settled(), False)):  # fmt: skip
         partition.hand_over("m")
         assert partition.again is again
         partition.take(verdict)
@@ -263,7 +263,9 @@ MUTANTS: Final = [
            "a_paused_org_is_no_failure_of_a_row"),
     Mutant("the last try counts for the first", "result.version, held.tried_since",
            "result.version, now", "a_row_that_fails_again_waits_longer"),
-    Mutant("a newer version has failed already", "again = version == state.version", "again = True",
+    Mutant("a missing Task goes apart", "not isinstance(result.verdict, Park)", "True",
+           "a_row_that_failed_is_known_until_it_is_settled"),
+    Mutant("a newer version has failed already", "failed.version != state.version", "False",
            "a_newer_version_begins_anew"),
     Mutant("settled, and failed still", "self._failed.pop(result.message_id, None)", "pass",
            "a_row_that_failed_is_known_until_it_is_settled"),
