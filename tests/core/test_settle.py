@@ -268,3 +268,20 @@ def test_a_doubt_ends_by_reading_back_or_by_a_refusal_alone(
         assert new.doubt_at >= doubt_at or isinstance(verdict, Differs)
     elif decided.outcome is Outcome.WRITTEN:
         assert not doubt_at or verified
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_its_own"),
+    [
+        (Retry(2.0, LOCK), True),
+        (Park(15.0, "no_task"), True),
+        (Retry(2.0, PAUSED, whole_org=True), False),
+        (Settled(), False),
+        (Differs(), False),
+        (Unknown("timeout"), False),
+        (Reject("bad_task_id"), False),
+        (Stop("grant the field"), False),
+    ],
+)
+def test_whose_failure_it_is(verdict: Verdict, is_its_own: bool) -> None:
+    assert right.is_of_the_row(verdict) is is_its_own
