@@ -33,7 +33,7 @@ DUE_BYTES: Final = 8
 HOUR_BYTES: Final = 4
 _MAX_HOUR: Final = (1 << 32) - 1
 _BEGINNING: Final = -(1 << 62)
-_SEEN_PLACES: Final = 1 << 25
+_SEEN_PLACES: Final = 1 << 23
 _KEY: Final = Struct(">Q").pack
 _HOUR: Final = Struct(">I").pack
 
@@ -94,8 +94,8 @@ class Seen:
     """Tells message ids that can't have come before from those that may have, and nearly always
     have: what a restore reads into an empty store need not be looked up there.
 
-    One bit for each of 32 million places (4 MB): of a million ids, three in a hundred are told
-    wrongly, which costs a look.
+    One bit for each of 8 million places (1 MB): of a million ids, one in eight is told wrongly,
+    which costs a look.
     """
 
     def __init__(self) -> None:

@@ -62,6 +62,7 @@ COMPACT_MIN_BYTES: Final = 64 * 1024 * 1024  # a smaller file is not worth a cop
 COMPACT_USED_SHARE: Final = 0.4  # of the file: below this, it is copied without its free pages
 EXPIRY_SCAN_ROWS: Final = 2_000  # looked at in one call, however few of them may go
 SNAPSHOT_ROWS: Final = 1_000  # read at a time
+SEEN_FROM_CHANGES: Final = 5_000  # in its first step a restore is a large one
 # LMDB never gives back the memory of the most pages that one transaction has ever changed, and a
 # change of a large store touches two or three: 10 kB. So that is 5 MB for each partition.
 MOST_CHANGES: Final = 500
@@ -81,14 +82,15 @@ class PartitionStore:
         self._map_limit = map_limit_bytes
         self._resume = b""
         self._snapshots: WeakSet[OwedRows] = WeakSet()
-        self._seen: Seen | None = None  # what a restore has loaded, if it began with nothing
+        self._is_fresh = False  # nothing is in it, and nothing was
+        self._seen: Seen | None = None  # what a large restore into a fresh one has loaded
         with guarded("open", self._path):
             path.mkdir(parents=True, exist_ok=True)
             self._open()
             try:
                 if self._mostly_free():
                     self._compact()
-                self._seen = None if self.count() else Seen()
+                self._is_fresh = not self.count()
             except BaseException:  # whatever it was, the file's lock must not stay ours
                 self._env.close()
                 raise
@@ -163,7 +165,7 @@ class PartitionStore:
 
     def put(self, changes: Iterable[Change], record: bytes | None) -> None:
         """States with their indexes; with the last of them the checkpoint record, unless None."""
-        self._seen = None
+        self._is_fresh, self._seen = False, None
         sorted_changes = sorted(changes, key=_message_id)  # neighbours share pages
         with guarded("write", self._path):
             for part, is_last in _parts(sorted_changes):
@@ -205,6 +207,9 @@ class PartitionStore:
 
     def load(self, changes: Loaded, record: bytes) -> None:
         """Put or drop by message id, joined with what was there."""
+        if self._is_fresh and len(changes) >= SEEN_FROM_CHANGES:
+            self._seen = Seen()
+        self._is_fresh = self._is_fresh and not changes
         seen = self._seen
         old = self.get(seen.again(changes) if seen else {message_id for message_id, _ in changes})
         latest = sorted(joined(changes, old).items(), key=itemgetter(0))
@@ -260,6 +265,7 @@ class PartitionStore:
         return min((due for due in found if due != IN_FLIGHT), default=None)
 
     def owed_rows(self) -> OwedRows:
+        self._seen = None  # they are asked for when a restore is done
         with guarded("read", self._path):
             indexes = [self._indexes[level] for level in OWED]
             rows = OwedRows(self._path, self._env.begin(), self._states, indexes)

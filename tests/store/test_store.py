@@ -334,12 +334,14 @@ def test_a_checkpoint_is_as_old_as_the_commit_it_stands_for(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("between", ["nothing", "a write", "a reopening"])
 def test_what_comes_again_in_a_restore_is_joined_with_what_came_before(
-    tmp_path: Path, between: str
+    tmp_path: Path, between: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is loaded into an empty store is looked up there only if its id has come before."""
+    monkeypatch.setattr(partition_module, "SEEN_FROM_CHANGES", 2)
     store = make(tmp_path)
     store.open(0)
     newer = replace(settled("m"), version=7, settled_version=7)
+    store.load(0, [], checkpoint=0)
     store.load(0, [("m", newer), ("n", settled("n"))], checkpoint=2)
     if between == "a write":
         store.put_many(0, [Change(None, newer_of_late := settled("late"))])
