@@ -157,9 +157,7 @@ class Indexer:
         return writes
 
     def loaded(
-        self,
-        latest: list[tuple[str, MessageState | None]],
-        old: dict[str, MessageState],
+        self, latest: list[tuple[str, MessageState | None]], old: dict[str, MessageState]
     ) -> Writes:
         """Everything to write for what a restore has read, in the order of message ids. Nearly
         every state of it is settled, and new to the store: a shorter way.

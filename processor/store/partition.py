@@ -62,7 +62,7 @@ COMPACT_MIN_BYTES: Final = 64 * 1024 * 1024  # a smaller file is not worth a cop
 COMPACT_USED_SHARE: Final = 0.4  # of the file: below this, it is copied without its free pages
 EXPIRY_SCAN_ROWS: Final = 2_000  # looked at in one call, however few of them may go
 SNAPSHOT_ROWS: Final = 1_000  # read at a time
-SEEN_FROM_CHANGES: Final = 5_000  # in its first step a restore is a large one
+SEEN_FROM_CHANGES: Final = 5_000  # in one step: a restore that is worth a filter
 # LMDB never gives back the memory of the most pages that one transaction has ever changed, and a
 # change of a large store touches two or three: 10 kB. So that is 5 MB for each partition.
 MOST_CHANGES: Final = 500
@@ -82,15 +82,13 @@ class PartitionStore:
         self._map_limit = map_limit_bytes
         self._resume = b""
         self._snapshots: WeakSet[OwedRows] = WeakSet()
-        self._is_fresh = False  # nothing is in it, and nothing was
-        self._seen: Seen | None = None  # what a large restore into a fresh one has loaded
+        self._seen: Seen | None = None  # what a large restore into an empty one has loaded
         with guarded("open", self._path):
             path.mkdir(parents=True, exist_ok=True)
             self._open()
             try:
                 if self._mostly_free():
                     self._compact()
-                self._is_fresh = not self.count()
             except BaseException:  # whatever it was, the file's lock must not stay ours
                 self._env.close()
                 raise
@@ -165,7 +163,7 @@ class PartitionStore:
 
     def put(self, changes: Iterable[Change], record: bytes | None) -> None:
         """States with their indexes; with the last of them the checkpoint record, unless None."""
-        self._is_fresh, self._seen = False, None
+        self._seen = None
         sorted_changes = sorted(changes, key=_message_id)  # neighbours share pages
         with guarded("write", self._path):
             for part, is_last in _parts(sorted_changes):
@@ -207,9 +205,8 @@ class PartitionStore:
 
     def load(self, changes: Loaded, record: bytes) -> None:
         """Put or drop by message id, joined with what was there."""
-        if self._is_fresh and len(changes) >= SEEN_FROM_CHANGES:
+        if self._seen is None and len(changes) >= SEEN_FROM_CHANGES and not self.count():
             self._seen = Seen()
-        self._is_fresh = self._is_fresh and not changes
         seen = self._seen
         old = self.get(seen.again(changes) if seen else {message_id for message_id, _ in changes})
         latest = sorted(joined(changes, old).items(), key=itemgetter(0))
