@@ -339,8 +339,8 @@ class KafkaSource:
         wanted: dict[int, list[Message]] = {}
         behind: set[int] = set()
         for partition, run in groupby(records, _partition):  # they come in runs
-            mine = None if partition is None else self._assigned.get(partition)
-            if partition is None or mine is None or mine.next_offset is None:
+            mine = self._assigned.get(partition)
+            if mine is None or mine.next_offset is None:
                 continue
             kept = wanted.setdefault(partition, [])
             for record in run:
