@@ -189,8 +189,8 @@ def _after(wait_s: float, now: int) -> int:
 def _later(least_s: float, now: int, tried_since: int) -> int:
     """After that wait; or after as long again as it has been tried, at most an hour."""
     wait_ms = max(round(least_s * 1000), min(now - tried_since, LONGEST_RETRY_MS))
-    grain_ms = max(_SHORTEST_GRAIN_MS, *(grain for grain in _GRAINS_MS if 4 * grain <= wait_ms), 0)
-    return _rounded_up(now + wait_ms, grain_ms)
+    fit = (grain for grain in _GRAINS_MS if 4 * grain <= wait_ms)
+    return _rounded_up(now + wait_ms, max(fit, default=_SHORTEST_GRAIN_MS))
 
 
 def _rounded_up(time_ms: int, grain_ms: int) -> int:
