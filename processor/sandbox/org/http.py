@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import string
 import struct
 import sys
 import threading
@@ -81,13 +82,12 @@ def _too_large() -> ApiError:
     return ApiError(413, "REQUEST_ENTITY_TOO_LARGE", "The body is too large")
 
 
-def _size(text: str, base: int) -> int:
-    """Of a body or a chunk, in bytes."""
-    try:
-        size = int(text.strip(), base)
-    except ValueError:
-        raise ApiError(400, "BAD_REQUEST", "A length is no number") from None
-    if not 0 <= size <= BODY_BYTES_MAX:
+def _size(text: str, digits: str) -> int:
+    """Of a body or a chunk, in bytes: nothing but digits, which are decimal or hexadecimal."""
+    if not text or not set(text) <= set(digits):
+        raise ApiError(400, "BAD_REQUEST", "A length is no number")
+    size = int(text, 10 if digits == string.digits else 16)
+    if size > BODY_BYTES_MAX:
         raise _too_large()
     return size
 
@@ -115,10 +115,13 @@ class _Handler(BaseHTTPRequestHandler):
         head_bytes = len(self.path) + sum(len(k) + len(v) + 4 for k, v in headers.items())
         if head_bytes > HEAD_BYTES_MAX:
             raise ApiError(431, "REQUEST_HEADER_FIELDS_TOO_LARGE", "The headers are too large")
-        if headers.get("transfer-encoding", "").lower() == "chunked":
+        encoding = headers.get("transfer-encoding")
+        if encoding is None:
+            body = self.rfile.read(_size(headers.get("content-length", "0"), string.digits))
+        elif encoding.lower() == "chunked":
             body = b"".join(self._chunks())
         else:
-            body = self.rfile.read(_size(headers.get("content-length", "0"), 10))
+            raise ApiError(411, "LENGTH_REQUIRED", "Content-Length is required")
         if headers.get("content-encoding", "") != "gzip":
             return body
         try:
@@ -129,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _chunks(self) -> Iterator[bytes]:
         """RFC 9112, section 7.1: how jsforce and Salesforce's own library for Node send bodies."""
         left = BODY_BYTES_MAX
-        while size := _size(self._line().partition(";")[0], 16):
+        while size := _size(self._line().partition(";")[0].strip(), string.hexdigits):
             left -= size
             if left < 0:
                 raise _too_large()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -127,6 +129,33 @@ def test_a_body_may_come_in_chunks_without_a_length(client: OrgClient) -> None:
     assert granted.request.headers["Transfer-Encoding"] == "chunked"
     assert granted.status_code == 200, granted.text
     assert client.send("GET", "limits").status_code == 200, "on the same connection"
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "status"),
+    [
+        ("Transfer-Encoding: gzip, chunked", b"", 411),
+        ("Transfer-Encoding: chunked", b"+5\r\nhello\r\n0\r\n\r\n", 400),
+        ("Transfer-Encoding: chunked", b"0x5\r\nhello\r\n0\r\n\r\n", 400),
+        ("Transfer-Encoding: chunked", b"4\r\nhello\r\n0\r\n\r\n", 400),
+        ("Transfer-Encoding: chunked", b"\r\n", 400),
+        ("Transfer-Encoding: chunked", b"fffffff\r\n", 413),
+        ("Content-Length: +5", b"hello", 400),
+        ("Content-Length: 1_0", b"0123456789", 400),
+        ("Content-Length: 99999999", b"", 413),
+    ],
+)
+def test_a_body_of_which_nobody_knows_where_it_ends_is_refused_and_the_connection_closed(
+    client: OrgClient, header: str, body: bytes, status: int
+) -> None:
+    url = urlsplit(client.org.url)
+    with socket.create_connection((url.hostname, url.port), patient(10.0)) as connection:
+        head = f"POST /services/oauth2/token HTTP/1.1\r\nHost: x\r\n{header}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        with connection.makefile("rb") as answer:
+            first = answer.readline()
+            assert b"Connection: close" in answer.read()
+    assert first.split()[1] == str(status).encode()
 
 
 def test_the_public_key_may_come_as_a_certificate() -> None:
