@@ -4,7 +4,7 @@ and what it does with rows that are. What every writer does is in `tests/contrac
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import pytest
 
@@ -23,19 +23,6 @@ from tests.salesforce.writer_bench import Bench, kinds, owed, task_id, until
 from tests.support.parts import writing
 
 TASKS = 3_000
-
-
-@pytest.fixture
-def org() -> Iterator[SandboxOrg]:
-    with SandboxOrg() as org:
-        org.add_tasks(task_id(number) for number in range(TASKS))
-        yield org
-
-
-@pytest.fixture
-def bench(org: SandboxOrg) -> Iterator[Bench]:
-    with Bench(org) as bench:
-        yield bench.logged_in()
 
 
 def test_a_row_is_written_and_settled(bench: Bench) -> None:

@@ -18,19 +18,6 @@ WRITE = RequestKind.COLLECTIONS_UPDATE
 
 
 @pytest.fixture
-def org() -> Iterator[SandboxOrg]:
-    with SandboxOrg() as org:
-        org.add_tasks(task_id(number) for number in range(TASKS))
-        yield org
-
-
-@pytest.fixture
-def bench(org: SandboxOrg) -> Iterator[Bench]:
-    with Bench(org) as bench:
-        yield bench.logged_in()
-
-
-@pytest.fixture
 def hasty(org: SandboxOrg) -> Iterator[Bench]:
     """One that waits for no answer longer than half a second (on an idle machine)."""
     with Bench(org, timeout_s=0.5) as bench:
